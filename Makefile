@@ -1,0 +1,80 @@
+# Every command that a person needs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Settings, on the command line or in the environment:
+IMAGE ?=
+SCALE ?=
+DATA ?=
+FILES ?=
+TORCH ?=
+PYTHON ?= python3
+# Jobs at once: one a core, but 2 GB of memory for each (libtorch's headers are large).
+JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemTotal/ { m = int($$2 / 2e6); j = m < cores ? m : cores; print j < 1 ? 1 : j }' /proc/meminfo)
+export IMAGE SCALE DATA FILES TORCH PYTHON JOBS
+
+PRESET := release
+BUILD = cmake --build --preset $(PRESET) -j $(JOBS)
+
+.PHONY: help demo test test-all build lint format bench train-compact clean setup-build setup-test setup-lint configure
+
+help:
+	@echo "make demo [IMAGE=photo.jpg] [SCALE=2]   restore a photograph: installs, builds, runs, prints where the result is"
+	@echo "make test                               installs, builds, runs the tests and checks"
+	@echo "make build                              the program alone: build/resflow"
+	@echo "make test-all                           the slow tests too"
+	@echo "make lint [FILES=all|'src/a.cpp ...']   checks, then clang-tidy over what changed since main (or all, or these)"
+	@echo "make format                             clang-format, in place"
+	@echo "make bench                              measures; results in bench/results"
+	@echo "make train-compact DATA=folder          trains the compact model on a folder of images"
+	@echo "make clean                              removes build folders and demo/ (keeps .venv)"
+
+setup-build:
+	@tools/setup.sh build
+setup-test:
+	@tools/setup.sh test
+setup-lint:
+	@tools/setup.sh lint
+
+# Ninja runs CMake again by itself where a CMake file changed.
+configure:
+	@if [ ! -f build/build.ninja ] || [ CMakePresets.json -nt build/build.ninja ]; then cmake --preset $(PRESET); fi
+
+build: setup-build
+	@$(MAKE) --no-print-directory configure
+	@$(BUILD) --target resflow
+
+demo: setup-$(if $(IMAGE),build,test)
+	@$(MAKE) --no-print-directory configure
+	@$(BUILD) --target resflow
+	@tools/demo.sh
+
+test: setup-test
+	@$(MAKE) --no-print-directory configure
+	@$(BUILD)
+	@ctest --preset $(PRESET) -LE slow
+
+test-all: setup-test
+	@$(MAKE) --no-print-directory configure
+	@$(BUILD)
+	@ctest --preset $(PRESET)
+
+lint: setup-lint
+	@tools/lint.sh
+
+format: setup-test
+	@.venv/bin/python tools/check_format.py --fix
+
+bench: setup-test
+	@$(MAKE) --no-print-directory configure
+	@$(BUILD) --target resflow
+	@.venv/bin/python tools/bench.py
+
+# Each run continues where it stopped: see "Training" in README.md.
+train-compact: build
+	@test -d "$$DATA" || { echo "train-compact: wanted DATA=folder of images, got '$$DATA'" >&2; exit 2; }
+	build/resflow train configs/dr.toml --data "$$DATA"
+	build/resflow train configs/flow.toml --data "$$DATA"
+
+clean:
+	rm -rf build build-dev build-asan build-lint demo

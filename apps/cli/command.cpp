@@ -1,0 +1,123 @@
+#include "command.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <mutex>
+
+#include "resflow/core/device.h"
+#include "resflow/core/error.h"
+#include "resflow/core/log.h"
+
+namespace resflow::cli {
+namespace {
+
+std::stop_source stop_source;
+
+extern "C" void on_signal(int number) {
+  // request_stop() only sets an atomic flag here: nobody registers callbacks on this source.
+  if (stop_source.stop_requested()) std::_Exit(kCancelled);
+  stop_source.request_stop();
+  std::signal(number, on_signal);
+}
+
+bool progress_open = false;
+std::mutex progress_mutex;
+
+std::string duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  return s < 60 ? fmt::format("{} s", s) : s < 3600 ? fmt::format("{}:{:02} min", s / 60, s % 60) : fmt::format("{}:{:02} h", s / 3600, s / 60 % 60);
+}
+
+int report(const std::exception& error, int code) {
+  end_progress();
+  std::fprintf(stderr, "resflow: %s\n", readable_message(error).c_str());
+  if (code == kBug) std::fprintf(stderr, "This is a bug in resflow, or a broken installation. Please report it with the command you ran.\n");
+  return code;
+}
+
+}  // namespace
+
+std::stop_token interrupted() { return stop_source.get_token(); }
+
+std::function<void(const Progress&)> progress_printer(std::string what) {
+  using Clock = std::chrono::steady_clock;
+  struct State {
+    Clock::time_point start = Clock::now(), printed{};
+    int64_t first = -1;
+  };
+  return [what = std::move(what), state = std::make_shared<State>(), terminal = ::isatty(STDERR_FILENO) == 1](const Progress& progress) {
+    const std::lock_guard lock(progress_mutex);
+    const auto now = Clock::now();
+    if (state->first < 0) state->first = progress.done - 1;
+    const bool last = progress.done == progress.of;
+    if (now - state->printed < (terminal ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000)) && !last) return;
+    state->printed = now;
+    const double elapsed = std::chrono::duration<double>(now - state->start).count();
+    const auto done = static_cast<double>(progress.done - state->first), left = static_cast<double>(progress.of - progress.done);
+    const std::string eta = progress.of > 0 && !last && done > 0 ? fmt::format(", {} left", duration(elapsed / done * left)) : "";
+    const std::string line = fmt::format("{}{} {}/{}{}", what, progress.stage, progress.done, progress.of, eta);
+    if (terminal) {
+      std::fprintf(stderr, "\r\033[K%s", line.c_str());
+      progress_open = true;
+    } else {
+      std::fprintf(stderr, "%s\n", line.c_str());
+    }
+  };
+}
+
+void end_progress() {
+  const std::lock_guard lock(progress_mutex);
+  if (progress_open) std::fprintf(stderr, "\r\033[K");
+  progress_open = false;
+}
+
+int run_program(int argc, char** argv, const std::vector<std::tuple<std::string, std::string, Command>>& commands) {
+  CLI::App app("resflow restores real photographs: blurred, noisy, compressed, small.", "resflow");
+  app.set_version_flag("--version", std::string("resflow ") + RESFLOW_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+  int threads = 0;
+  bool quiet = false;
+  app.add_option("--threads", threads, "CPU threads (0 = one a core)");
+  app.add_flag("-q,--quiet", quiet, "Print errors only");
+  std::vector<std::pair<CLI::App*, std::function<int()>>> runs;
+  for (const auto& [name, help, command] : commands) {
+    CLI::App* sub = app.add_subcommand(name, help);
+    runs.emplace_back(sub, command(*sub));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::fprintf(stderr, "resflow: %s\nTry: resflow --help, or resflow COMMAND --help\n", error.what());
+    return kUserError;
+  }
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  if (quiet) set_log_level(LogLevel::quiet);
+  set_threads(threads);
+  try {
+    for (const auto& [sub, run] : runs)
+      if (sub->parsed()) {
+        const int code = run();
+        end_progress();
+        return code;
+      }
+    return kUserError;
+  } catch (const Cancelled&) {
+    end_progress();
+    std::fprintf(stderr, "resflow: cancelled\n");
+    return kCancelled;
+  } catch (const UserError& error) {
+    return report(error, kUserError);
+  } catch (const std::exception& error) {
+    const bool memory = readable_message(error).starts_with("out of memory");
+    return report(error, memory ? kUserError : kBug);
+  }
+}
+
+}  // namespace resflow::cli

@@ -1,0 +1,13 @@
+// Files that ship with the program (weights/...), wherever it was put.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+namespace resflow {
+
+// The first that exists of $RESFLOW_DATA/relative, and, D being the program's own folder, D/../share/resflow/relative (installed),
+// D/../relative and D/../../relative (built inside the source tree). Throws UserError naming the places that were tried.
+std::filesystem::path data_file(std::string_view relative);
+
+}  // namespace resflow

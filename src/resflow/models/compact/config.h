@@ -1,0 +1,37 @@
+// The shape of the compact model. Stored as JSON in the weight file's metadata ("config").
+#pragma once
+
+#include "resflow/core/fields.h"
+
+namespace resflow::models {
+
+struct CompactConfig {
+  int64_t channels = 64;        // width of the convolutions, at a quarter of the image's resolution
+  int64_t remover_blocks = 6;   // residual blocks of the degradation remover
+  int64_t stem_blocks = 2;      // residual blocks before the tokens
+  int64_t head_blocks = 4;      // residual blocks after the tokens
+  int64_t width = 192;          // tokens
+  int64_t heads = 3;
+  int64_t depth = 4;            // transformer blocks
+  int64_t mlp_ratio = 4;
+  int64_t condition_rank = 16;  // rank of the condition tokens' deltas
+  int64_t radius = 3;           // tokens (16 px) a token sees in each direction
+  double sigma_data = 0.05;     // expected RMS of (clean image - remover's output), 0..1 units
+
+  template <class Self, class Visitor>
+  static void fields(Self& o, Visitor&& visit) {
+    visit("channels", o.channels, "Width of the convolutions", Range{8, 1024});
+    visit("remover_blocks", o.remover_blocks, "Residual blocks of the degradation remover", Range{1, 64});
+    visit("stem_blocks", o.stem_blocks, "Residual blocks before the tokens", Range{0, 64});
+    visit("head_blocks", o.head_blocks, "Residual blocks after the tokens", Range{0, 64});
+    visit("width", o.width, "Width of the tokens", Range{16, 4096});
+    visit("heads", o.heads, "Attention heads", Range{1, 64});
+    visit("depth", o.depth, "Transformer blocks", Range{0, 64});
+    visit("mlp_ratio", o.mlp_ratio, "Feed-forward width over token width", Range{1, 8});
+    visit("condition_rank", o.condition_rank, "Rank of the condition tokens' deltas", Range{0, 256});
+    visit("radius", o.radius, "Tokens a token sees in each direction", Range{1, 64});
+    visit("sigma_data", o.sigma_data, "Expected RMS of what the flow adds, 0..1 units", Range{1e-4, 1});
+  }
+};
+
+}  // namespace resflow::models

@@ -1,0 +1,99 @@
+#include "resflow/models/compact/flow.h"
+
+#include <ATen/ATen.h>
+
+#include "resflow/models/tokens.h"
+
+namespace resflow::models {
+namespace {
+
+constexpr int64_t kUnshuffle = CompactRemover::kUnshuffle;
+constexpr int64_t kPixels = 3 * kUnshuffle * kUnshuffle;  // channels of an unshuffled image
+
+Tensor per_sample(const Tensor& values) { return values.view({-1, 1, 1, 1}); }
+Tensor unshuffle(const Tensor& image) { return at::pixel_unshuffle(image, kUnshuffle).contiguous(at::MemoryFormat::ChannelsLast); }
+
+std::vector<int64_t> rope_axes(const CompactConfig& config) {
+  const int64_t head = config.width / config.heads, spatial = head * 7 / 16 / 2 * 2;  // FLUX's split: 16, 56, 56 of 128
+  return {head - 2 * spatial, spatial, spatial};
+}
+
+}  // namespace
+
+CompactFlow::CompactFlow(const CompactConfig& config)
+    : config_(config),
+      time_embedder_(*this, "time_embed.timestep_embedder", 64, config.width),
+      sigma_s_embedder_(*this, "time_embed.sigma_s_embedder", 64, config.width),
+      condition_in_(*this, "condition_in", config.channels + 2 * kPixels, config.channels, 3),
+      latent_in_(*this, "latent_in", kPixels, config.channels, 3),
+      x_embedder_(*this, "x_embedder", config.channels * kPatch * kPatch, config.width, {.condition_rank = config.condition_rank}),
+      proj_out_(*this, "proj_out", config.width, config.channels * kPatch * kPatch, {.zero_init = true}),
+      conv_out_(*this, "conv_out", config.channels, kPixels, 3, 0) {
+  TORCH_CHECK(config.width % config.heads == 0 && config.width / config.heads % 16 == 0, "compact: width / heads must be a multiple of 16");
+  for (int64_t i = 0; i < config.stem_blocks; ++i)
+    stem_.push_back(std::make_unique<ResidualBlock>(*this, "stem." + std::to_string(i), config.channels, config.width));
+  const BlockConfig block{.width = config.width, .heads = config.heads, .mlp_ratio = config.mlp_ratio, .condition_rank = config.condition_rank};
+  for (int64_t i = 0; i < config.depth; ++i)
+    blocks_.push_back(std::make_unique<DoubleStreamBlock>(*this, "transformer_blocks." + std::to_string(i), block));
+  for (int64_t i = 0; i < config.head_blocks; ++i)
+    head_.push_back(std::make_unique<ResidualBlock>(*this, "head." + std::to_string(i), config.channels, config.width));
+}
+
+Tensor CompactFlow::embedding(const Tensor& t, const Tensor& sigma_s) const {
+  // sigma_s spans a decade: embedded by its logarithm, -250..250 for 0.05..0.5 as 1000 t spans 0..1000.
+  return time_embedder_.forward(t * 1000) + sigma_s_embedder_.forward((sigma_s / 0.158).log() * 217);
+}
+
+CompactCondition CompactFlow::prepare(const Tensor& image, const CompactRemover::Output& remover) const {
+  check_shape(image, "B 3 H W", "image");
+  TORCH_CHECK(image.size(2) % kMultiple == 0 && image.size(3) % kMultiple == 0, "compact: wanted sides that are multiples of ", kMultiple, ", got ", image.sizes());
+  const int64_t rows = image.size(2) / kMultiple, columns = image.size(3) / kMultiple;
+  CompactCondition out;
+  out.reference = remover.reference;
+  out.map = at::leaky_relu(condition_in_.forward(at::cat({remover.features, unshuffle(remover.reference - 0.5), unshuffle(image - 0.5)}, 1)), 0.1);  // [B, C, h, w]
+  out.rope = nn::make_rope(image_ids(rows, columns).to(image.device()), rope_axes(config_));
+  out.mask = neighbourhood_mask(rows, columns, config_.radius).to(image.device());
+  if (!blocks_.empty()) {
+    const Tensor none = at::zeros({image.size(0)}, image.options().dtype(at::kFloat));
+    const Tensor temb = time_embedder_.forward(none);                                                // time 0, whatever sigma_s: cacheable
+    const Tensor own_mask = out.mask.narrow(1, 0, rows * columns);                                   // [L, L]
+    Tensor tokens = x_embedder_.forward(patchify(out.map, kPatch), nn::Branch::condition);  // [B, L, D]
+    for (const auto& block : blocks_) tokens = block->forward_condition(tokens, temb, out.rope, own_mask, out.tokens.emplace_back());
+  }
+  return out;
+}
+
+Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const {
+  const double data2 = config_.sigma_data * config_.sigma_data;
+  const Tensor keep = per_sample(1 - t), noise = per_sample(t * sigma_s);                   // z - y* = keep * residual + noise * n
+  const Tensor variance = keep.square() * data2 + noise.square();                           // [B, 1, 1, 1]
+  const Tensor offset = z - condition.reference;                                            // [B, 3, H, W]
+  const Tensor temb = embedding(t, sigma_s);                                                // [B, D]
+
+  const auto dtype = latent_in_.weight.scalar_type();
+  Tensor h = latent_in_.forward(unshuffle((offset * variance.rsqrt()).to(dtype))) + condition.map;  // [B, C, h, w]
+  for (const auto& block : stem_) h = block->forward(h, temb);
+  if (!blocks_.empty()) {
+    Tensor tokens = x_embedder_.forward(patchify(h, kPatch));  // [B, L, D]
+    for (size_t i = 0; i < blocks_.size(); ++i) tokens = blocks_[i]->forward(tokens, temb, condition.rope, condition.tokens[i], condition.mask);
+    tokens = proj_out_.forward(nn::plain_layer_norm(tokens));                                                            // [B, L, C P P]
+    h = h + unpatchify(tokens, kPatch, h.size(2) / kPatch, h.size(3) / kPatch).contiguous(at::MemoryFormat::ChannelsLast);  // [B, C, h, w]
+  }
+  for (const auto& block : head_) h = block->forward(h, temb);
+  const Tensor detail = at::pixel_shuffle(conv_out_.forward(h), kUnshuffle).to(z.scalar_type());  // [B, 3, H, W], unit variance
+
+  const Tensor skip = keep * data2 / variance, gain = noise * config_.sigma_data * variance.rsqrt();
+  return condition.reference + skip * offset + gain * detail;
+}
+
+Tensor CompactFlow::velocity(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const {
+  return (z - predict_x0(z, t, sigma_s, condition)) / per_sample(t);
+}
+
+Tensor CompactFlow::loss_weight(const Tensor& t, const Tensor& sigma_s) const {
+  const double data2 = config_.sigma_data * config_.sigma_data;
+  const Tensor noise2 = (t * sigma_s).square();
+  return ((1 - t).square() * data2 + noise2) / (noise2 * data2);
+}
+
+}  // namespace resflow::models

@@ -1,0 +1,61 @@
+// The compact flow: from the remover's output plus noise to a clean image, in pixel space.
+//
+//   z_t = (1 - t) x0 + t (y* + sigma_s n),   velocity = (y* + sigma_s n) - x0 = (z - x0) / t      t: 1 -> 0
+//
+// (PMRF's coordinates, 2410.00418.) The network predicts x0; its inputs and outputs are scaled to unit variance from t, sigma_s and the
+// expected residual sigma_data (the preconditioning of EDM, 2206.00364, table 1, moved to these coordinates), so one network
+// serves sigma_s = 0.05 (faithful) to 0.5 (room to search). Convolutions work at a quarter of the resolution (pixel-unshuffle), MM-DiT
+// blocks over 16-px tokens [z ; C_img] between them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "resflow/models/blocks.h"
+#include "resflow/models/compact/remover.h"
+#include "resflow/nn/timestep.h"
+
+namespace resflow::models {
+
+// All of an image that does not change with z and t: computed once, shared by all steps and candidates.
+struct CompactCondition {
+  Tensor reference;             // y*, [B, 3, H, W]
+  Tensor map;                   // condition features for the stem, [B, C, H/4, W/4]
+  std::vector<KeyValue> tokens;  // keys and values of C_img, one a block
+  nn::Rope rope;                // [L, E]
+  Tensor mask;                  // [L, 2L]
+};
+
+class CompactFlow : public nn::Module {
+ public:
+  explicit CompactFlow(const CompactConfig& config);
+
+  // image: the enlarged LQ image, [B, 3, H, W], H and W multiples of kMultiple; remover: the DR's output for it.
+  CompactCondition prepare(const Tensor& image, const CompactRemover::Output& remover) const;
+
+  // z [B, 3, H, W]; t, sigma_s [B]; the condition's batch is B or 1. -> the clean estimate, [B, 3, H, W]
+  Tensor predict_x0(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const;
+  // (z - x0) / t
+  Tensor velocity(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const;
+
+  // 1 / (expected variance of the error of x0): the loss weight under which every (t, sigma_s) counts alike. [B] -> [B]
+  Tensor loss_weight(const Tensor& t, const Tensor& sigma_s) const;
+
+  static constexpr int64_t kPatch = 4;                                        // cells of the quarter-resolution map a token covers
+  static constexpr int64_t kMultiple = CompactRemover::kUnshuffle * kPatch;  // 16 px
+
+ private:
+  Tensor embedding(const Tensor& t, const Tensor& sigma_s) const;  // [B] -> [B, D]
+
+  CompactConfig config_;
+  nn::TimestepEmbedder time_embedder_, sigma_s_embedder_;
+  nn::Conv2d condition_in_, latent_in_;
+  std::vector<std::unique_ptr<ResidualBlock>> stem_;
+  nn::Linear x_embedder_;
+  std::vector<std::unique_ptr<DoubleStreamBlock>> blocks_;
+  nn::Linear proj_out_;
+  std::vector<std::unique_ptr<ResidualBlock>> head_;
+  nn::Conv2d conv_out_;
+};
+
+}  // namespace resflow::models

@@ -1,0 +1,79 @@
+#include "resflow/rewards/feature_distance.h"
+
+#include <ATen/ATen.h>
+
+#include <charconv>
+#include <sstream>
+
+#include "resflow/core/error.h"
+#include "resflow/rewards/efficientnet_lite.h"
+#include "resflow/weights/safetensors.h"
+
+namespace resflow::rewards {
+namespace {
+
+constexpr double kSmallestNorm = 1e-12;
+
+std::vector<int64_t> parse_taps(const std::string& text, int64_t blocks, const std::string& where) {
+  std::vector<int64_t> taps;
+  std::istringstream words(text);
+  for (std::string word; std::getline(words, word, ',');) {
+    int64_t tap = -1;
+    const auto end = word.data() + word.size();
+    const auto parsed = std::from_chars(word.data(), end, tap);
+    if (parsed.ec != std::errc() || parsed.ptr != end || tap < (taps.empty() ? 0 : taps.back() + 1) || tap >= blocks)
+      throw_user_error({.where = where, .problem = "bad taps", .wanted = "ascending blocks below " + std::to_string(blocks) + ", as in 0,2,4", .got = text});
+    taps.push_back(tap);
+  }
+  return taps;
+}
+
+}  // namespace
+
+FeatureDistance FeatureDistance::load(const std::filesystem::path& safetensors) {
+  const auto file = weights::TensorFile::open(safetensors);
+  const auto& metadata = file.metadata();
+  const auto value = [&](const std::string& key) {
+    const auto found = metadata.find(key);
+    return found == metadata.end() ? std::string() : std::string(found->second);
+  };
+  if (value("family") != "efficientnet-lite")
+    throw_user_error({.where = safetensors.string(),
+                      .problem = "not a feature trunk",
+                      .wanted = "metadata with family = efficientnet-lite",
+                      .got = "family = '" + value("family") + "'",
+                      .hint = "tools/efficientnet_lite_to_safetensors.py makes such files"});
+  return with_context(safetensors.string(), [&] {
+    auto architecture = lite_architecture(value("variant"));
+    auto taps = parse_taps(value("taps"), static_cast<int64_t>(architecture.blocks.size()), "taps");
+    if (taps.empty()) taps = default_taps(architecture);
+    const auto get = [&](const std::string& name) { return file.get(name).to(at::kFloat); };
+    return FeatureDistance(std::make_shared<EfficientNetLite>(std::move(architecture), get), std::move(taps));
+  });
+}
+
+std::vector<Tensor> FeatureDistance::features(const Tensor& images) const {
+  auto out = trunk_->features(images, taps_);
+  for (auto& feature : out) feature = feature / at::linalg_vector_norm(feature, 2, at::IntArrayRef{1}, true).clamp_min(kSmallestNorm);
+  return out;
+}
+
+Tensor FeatureDistance::distance(const Tensor& a, const Tensor& b) const { return distance_to(a, features(b)); }
+
+Tensor FeatureDistance::distance_to(const Tensor& a, const std::vector<Tensor>& target_features) const {
+  TORCH_CHECK(target_features.size() == taps_.size(), "wanted features of ", taps_.size(), " taps, got ", target_features.size());
+  const auto ours = features(a);
+  Tensor sum;
+  for (size_t i = 0; i < ours.size(); ++i) {
+    TORCH_CHECK(ours[i].sizes().slice(1) == target_features[i].sizes().slice(1), "pictures of different size: ", ours[i].sizes(), " and ", target_features[i].sizes());
+    const auto each = (ours[i] - target_features[i]).square().sum(1).mean(at::IntArrayRef{1, 2});  // [B]
+    sum = sum.defined() ? sum + each : each;
+  }
+  return sum / static_cast<double>(ours.size());
+}
+
+void FeatureDistance::to(c10::Device device) { trunk_->to(device); }
+
+const std::string& FeatureDistance::variant() const { return trunk_->architecture().variant; }
+
+}  // namespace resflow::rewards

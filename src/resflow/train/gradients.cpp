@@ -1,0 +1,88 @@
+#include "resflow/train/gradients.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <exception>
+#include <thread>
+
+namespace resflow::train {
+namespace {
+
+struct Part {
+  std::vector<Tensor> gradients;
+  Loss loss;
+  std::exception_ptr failure;
+};
+
+void differentiate(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& part, int64_t first_index, bool bf16, Part& out) {
+  try {
+    at::AutoGradMode with_gradients(true);
+    const auto device = part.clean.device().type();
+    if (bf16) {
+      at::autocast::set_autocast_dtype(device, at::kBFloat16);
+      at::autocast::set_autocast_enabled(device, true);
+    }
+    out.loss = objective.loss(part, first_index);
+    if (bf16) {
+      at::autocast::set_autocast_enabled(device, false);
+      at::autocast::clear_cache();
+    }
+    out.gradients = torch::autograd::grad({out.loss.total}, parameters, {}, std::nullopt, false, /*allow_unused=*/true);
+    for (size_t i = 0; i < parameters.size(); ++i)
+      if (!out.gradients[i].defined()) out.gradients[i] = at::zeros_like(parameters[i]);
+  } catch (...) {
+    out.failure = std::current_exception();
+  }
+}
+
+}  // namespace
+
+Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index, int64_t workers, bool bf16) {
+  const int64_t count = batch.clean.size(0);
+  workers = std::min(workers, count);
+  std::vector<Part> parts(static_cast<size_t>(workers));
+  std::vector<int64_t> starts;
+  for (int64_t w = 0; w <= workers; ++w) starts.push_back(count * w / workers);
+  {
+    std::vector<std::jthread> threads;
+    for (int64_t w = workers - 1; w >= 0; --w) {
+      const auto from = starts[static_cast<size_t>(w)], to = starts[static_cast<size_t>(w) + 1];
+      const Batch part{batch.clean.slice(0, from, to), batch.degraded.slice(0, from, to)};
+      const auto run = [&, w, part, from] { differentiate(objective, parameters, part, first_index + from, bf16, parts[static_cast<size_t>(w)]); };
+      if (w == 0) {
+        run();
+      } else {
+        threads.emplace_back([run] {
+          at::set_num_threads(1);
+          run();
+        });
+      }
+    }
+  }
+  Gradients out;
+  for (int64_t w = 0; w < workers; ++w) {  // in a fixed order: the sum is the same in every run
+    Part& part = parts[static_cast<size_t>(w)];
+    if (part.failure != nullptr) std::rethrow_exception(part.failure);
+    const double share = static_cast<double>(starts[static_cast<size_t>(w) + 1] - starts[static_cast<size_t>(w)]) / static_cast<double>(count);
+    out.loss += share * part.loss.total.item<double>();
+    for (size_t i = 0; i < part.loss.terms.size(); ++i) {
+      const auto& [name, value] = part.loss.terms[i];
+      if (w == 0) out.terms.emplace_back(name, 0);
+      out.terms[i].second += share * value.item<double>();
+    }
+    for (size_t i = 0; i < part.gradients.size(); ++i) {
+      if (w == 0) {
+        out.values.push_back(part.gradients[i] * share);
+      } else {
+        out.values[i].add_(part.gradients[i], share);
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace resflow::train

@@ -1,0 +1,22 @@
+// Loss and gradients of a batch, its parts on several CPU threads: each thread differentiates its own part, so one that loses its core
+// to other work slows the step instead of spinning at a barrier.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "resflow/train/objective.h"
+
+namespace resflow::train {
+
+struct Gradients {
+  std::vector<Tensor> values;                          // in the order of the parameters
+  double loss = 0;                                     // mean over the batch
+  std::vector<std::pair<std::string, double>> terms;  // likewise
+};
+
+// bf16: run the forward pass under autocast. first_index: the run-wide number of the batch's first sample.
+Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index, int64_t workers, bool bf16);
+
+}  // namespace resflow::train

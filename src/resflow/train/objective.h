@@ -1,0 +1,34 @@
+// What a step minimises. One objective a task; both see a part of a batch and may run in several threads at once.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "resflow/models/compact/flow.h"
+#include "resflow/rewards/feature_distance.h"
+#include "resflow/train/dataset.h"
+
+namespace resflow::train {
+
+struct Loss {
+  Tensor total;                                          // scalar, mean over the part
+  std::vector<std::pair<std::string, Tensor>> terms;     // scalars for the log, detached
+};
+
+class Objective {
+ public:
+  virtual ~Objective() = default;
+  // The module that is trained.
+  virtual nn::Module& module() = 0;
+  // first_index: the run-wide number of the part's first sample; all random draws are named by it.
+  virtual Loss loss(const Batch& part, int64_t first_index) const = 0;
+  // Restored images for validation, by variant ("" or "sigma_s=0.1"). degraded [1, 3, H, W] -> [1, 3, H, W]
+  virtual std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t index) const = 0;
+  // Names the kind of weights in the file's metadata.
+  virtual std::string part() const = 0;
+};
+
+std::unique_ptr<Objective> make_objective(const TrainOptions& options, c10::Device device);
+
+}  // namespace resflow::train

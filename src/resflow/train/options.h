@@ -1,0 +1,100 @@
+// Everything a training run is told: the TOML file's keys, --help and the checkpoint's record are drawn from this list.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "resflow/core/fields.h"
+#include "resflow/models/compact/config.h"
+
+namespace resflow::train {
+
+struct TrainOptions {
+  std::string task = "dr";
+  std::string output = "runs/dr";
+  std::vector<std::string> data;
+  std::string validation;
+  std::string remover;
+  std::string init_from;
+  std::string feature_network;
+  std::string validation_network;
+  models::CompactConfig model;
+
+  int64_t steps = 4000;
+  int64_t batch = 8;
+  int64_t crop = 96;
+  double learning_rate = 1e-3;
+  double final_learning_rate = 1e-6;
+  int64_t warmup = 100;
+  double weight_decay = 0;
+  double beta2 = 0.99;
+  double clip_norm = 1;
+  double ema = 0.998;
+  double feature_weight = 0;
+  double feature_sigma_s = 0.1;
+  double noiseless = 0.2;
+  double sigma_s_low = 0.05;
+  double sigma_s_high = 0.5;
+
+  std::vector<std::string> recipes = {"see-sr", "real-esrgan"};
+  std::vector<double> recipe_weights = {1, 1};
+  std::vector<double> scales = {4};
+  std::vector<double> scale_weights = {1};
+
+  int64_t seed = 1;
+  std::string device = "auto";
+  std::string dtype = "f32";
+  int64_t workers = 1;
+  int64_t loaders = 1;
+  int64_t log_every = 20;
+  int64_t save_every = 500;
+  int64_t validate_every = 1000;
+  int64_t validation_crop = 256;
+  std::vector<double> validation_sigma_s = {0.05, 0.1, 0.3};
+  int64_t validation_steps = 4;
+
+  template <class Self, class Visitor>
+  static void fields(Self& o, Visitor&& visit) {
+    visit("task", o.task, "What is trained: the degradation remover or the flow", OneOf{{"dr", "flow"}});
+    visit("output", o.output, "Folder of the run: checkpoint, weights, log, events, sample grids");
+    visit("data", o.data, "Packed shards of training images (made by `resflow pack`)");
+    visit("validation", o.validation, "A packed shard of images that are not trained on");
+    visit("remover", o.remover, "Weights of the trained remover (task flow)");
+    visit("init_from", o.init_from, "Weights to start from, with a fresh optimiser");
+    visit("feature_network", o.feature_network, "Frozen network of the feature loss");
+    visit("validation_network", o.validation_network, "Network of the validation's feature distance; another than the loss's");
+    visit("model", o.model, "Shape of the model");
+    visit("steps", o.steps, "Optimiser steps", Range{1, 1e9});
+    visit("batch", o.batch, "Crops a step", Range{1, 65536});
+    visit("crop", o.crop, "Side of a crop in pixels, a multiple of 16", Range{16, 4096});
+    visit("learning_rate", o.learning_rate, "Peak learning rate (AdamW)", Range{0, 1});
+    visit("final_learning_rate", o.final_learning_rate, "Learning rate at the end of the cosine", Range{0, 1});
+    visit("warmup", o.warmup, "Steps of linear warm-up", Range{0, 1e9});
+    visit("weight_decay", o.weight_decay, "Decoupled weight decay", Range{0, 1});
+    visit("beta2", o.beta2, "AdamW's second beta (the first is 0.9)", Range{0, 1});
+    visit("clip_norm", o.clip_norm, "Largest norm of the gradient; 0 = no limit", Range{0, 1e9});
+    visit("ema", o.ema, "Decay of the weights' moving average", Range{0, 1});
+    visit("feature_weight", o.feature_weight, "Weight of the feature loss", Range{0, 1e4});
+    visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / sigma_s above this", Range{1e-3, 10});
+    visit("noiseless", o.noiseless, "Share of samples at t = 1, where sampling starts", Range{0, 1});
+    visit("sigma_s_low", o.sigma_s_low, "Smallest start noise", Range{1e-3, 10});
+    visit("sigma_s_high", o.sigma_s_high, "Largest start noise (drawn log-uniformly)", Range{1e-3, 10});
+    visit("recipes", o.recipes, "Degradation recipes");
+    visit("recipe_weights", o.recipe_weights, "How often each recipe is drawn");
+    visit("scales", o.scales, "Scale factors");
+    visit("scale_weights", o.scale_weights, "How often each scale is drawn");
+    visit("seed", o.seed, "Seed of everything random", Range{0, 9e15});
+    visit("device", o.device, "auto, cpu, cuda or cuda:N");
+    visit("dtype", o.dtype, "Number type of the forward pass: f32, or bf16 under autocast", OneOf{{"auto", "f32", "bf16"}});
+    visit("workers", o.workers, "CPU threads that share a batch, one part each", Range{1, 256});
+    visit("loaders", o.loaders, "Threads that crop and degrade", Range{1, 256});
+    visit("log_every", o.log_every, "Steps between log lines", Range{1, 1e9});
+    visit("save_every", o.save_every, "Steps between checkpoints", Range{1, 1e9});
+    visit("validate_every", o.validate_every, "Steps between validations; 0 = only at the end", Range{0, 1e9});
+    visit("validation_crop", o.validation_crop, "Side of the validation's centre crops", Range{64, 4096});
+    visit("validation_sigma_s", o.validation_sigma_s, "Start noises to validate the flow at");
+    visit("validation_steps", o.validation_steps, "Sampler steps of the flow's validation", Range{1, 1000});
+  }
+};
+
+}  // namespace resflow::train

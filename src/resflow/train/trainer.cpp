@@ -1,0 +1,197 @@
+#include "resflow/train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <numbers>
+#include <optional>
+
+#include "resflow/core/device.h"
+#include "resflow/core/files.h"
+#include "resflow/core/log.h"
+#include "resflow/train/events.h"
+#include "resflow/train/gradients.h"
+#include "resflow/train/optimizer.h"
+#include "resflow/train/validation.h"
+#include "resflow/weights/load.h"
+
+namespace resflow::train {
+namespace {
+
+double learning_rate_at(const TrainOptions& o, int64_t step) {
+  if (step <= o.warmup) return o.learning_rate * static_cast<double>(step) / static_cast<double>(std::max<int64_t>(o.warmup, 1));
+  const double done = static_cast<double>(step - o.warmup) / static_cast<double>(std::max<int64_t>(o.steps - o.warmup, 1));
+  return o.final_learning_rate + (o.learning_rate - o.final_learning_rate) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(done, 1.0)));
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+
+// Lines after the checkpoint's step belong to work that is done again: they go.
+void truncate_log(const std::filesystem::path& path, int64_t step) {
+  if (!std::filesystem::exists(path)) return;
+  std::ifstream in(path);
+  std::string kept, line;
+  while (std::getline(in, line)) {
+    const Json entry = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!entry.is_discarded() && entry.value("step", int64_t{0}) <= step) kept += line + "\n";
+  }
+  write_text_atomically(path, kept);
+}
+
+class Run {
+ public:
+  explicit Run(const TrainOptions& options)
+      : options_(options), folder_(options.output), device_(parse_device(options.device)), objective_(make_objective(options, device_)) {
+    check_fields(options);
+    if (options.crop % 16 != 0) throw_user_error({.where = "train", .problem = "crop", .wanted = "a multiple of 16", .got = std::to_string(options.crop)});
+    std::filesystem::create_directories(folder_);
+    at::set_num_threads(1);  // `workers` are the parallelism
+    start_weights();
+  }
+
+  TrainResult train(const Job& job);
+  Json validate() {
+    optimizer_->swap_average();
+    const auto result = Validation(options_, device_).run(*objective_);
+    optimizer_->swap_average();
+    return result.scores;
+  }
+
+ private:
+  void start_weights();
+  void save(bool export_weights) const;
+  void log(Json entry);
+  void run_validation(const Validation& validation, EventFile& events);
+  std::filesystem::path checkpoint() const { return folder_ / "checkpoint.safetensors"; }
+
+  TrainOptions options_;
+  std::filesystem::path folder_;
+  c10::Device device_;
+  std::unique_ptr<Objective> objective_;
+  std::optional<AdamW> optimizer_;
+  std::ofstream log_;
+  int64_t step_ = 0;
+  TrainResult result_;
+};
+
+void Run::start_weights() {
+  nn::Module& module = objective_->module();
+  module.initialise(Stream(static_cast<uint64_t>(options_.seed), "train.init"));
+  module.to(device_, at::kFloat);
+  const bool resume = std::filesystem::exists(checkpoint());
+  if (!resume && !options_.init_from.empty())
+    weights::load_strict(module, weights::TensorFile::open(options_.init_from), objective_->part() + ".", {.dtype = at::kFloat, .device = device_});
+  for (const auto& tensor : module.named_parameters()) *tensor.slot = tensor.slot->clone();  // not views of a file
+  optimizer_.emplace(module, AdamW::Options{.beta2 = options_.beta2, .weight_decay = options_.weight_decay, .ema = options_.ema});
+  if (resume) {
+    const auto file = weights::TensorFile::open(checkpoint());
+    at::NoGradGuard no_grad;
+    for (auto& [name, tensor] : optimizer_->state()) {
+      const Tensor saved = file.get(name);
+      if (saved.sizes() != tensor.sizes())
+        throw_user_error({.where = checkpoint().string(), .problem = "tensor '" + name + "' does not fit the model", .wanted = c10::str(tensor.sizes()),
+                          .got = c10::str(saved.sizes()), .hint = "Is `model` changed since? Choose another output folder"});
+      tensor.copy_(saved);
+    }
+    step_ = std::stoll(file.metadata().at("step"));
+  }
+  module.requires_grad(true);
+}
+
+void Run::save(bool export_weights) const {
+  weights::write_safetensors(checkpoint(), optimizer_->state(), {{"step", std::to_string(step_)}, {"options", fields_to_json(options_).dump()}});
+  if (!export_weights) return;
+  std::vector<std::pair<std::string, Tensor>> average;
+  for (const auto& [name, tensor] : optimizer_->state())
+    if (name.starts_with("ema.")) average.emplace_back(objective_->part() + "." + name.substr(4), tensor.to(at::kHalf));
+  weights::write_safetensors(folder_ / "weights.safetensors", average,
+                             {{"family", "compact"}, {"part", objective_->part()}, {"config", fields_to_json(options_.model).dump()}, {"step", std::to_string(step_)}});
+}
+
+void Run::log(Json entry) {
+  log_ << entry.dump() << "\n";
+  log_.flush();
+}
+
+void Run::run_validation(const Validation& validation, EventFile& events) {
+  optimizer_->swap_average();
+  auto measured = validation.run(*objective_);
+  optimizer_->swap_average();
+  if (!measured.grid.defined()) return;
+  result_.validation = measured.scores;
+  log({{"step", step_}, {"validation", measured.scores}});
+  for (const auto& [variant, scores] : measured.scores.items()) {
+    for (const auto& [metric, value] : scores.items()) events.scalar(step_, "validation/" + metric + "/" + variant, value.get<double>());
+    log_info(fmt::format("  validation {:14} {}", variant, scores.dump()));
+  }
+  const std::string png = png_bytes(measured.grid);
+  std::filesystem::create_directories(folder_ / "samples");
+  write_text_atomically(folder_ / "samples" / fmt::format("{:07}.png", step_), png);
+  events.image(step_, "validation/samples", measured.grid.size(1), measured.grid.size(2), png);
+}
+
+TrainResult Run::train(const Job& job) {
+  const Dataset dataset(options_);
+  const Validation validation(options_, device_);
+  truncate_log(folder_ / "log.jsonl", step_);
+  log_.open(folder_ / "log.jsonl", std::ios::app);
+  if (!log_) throw_user_error({.where = (folder_ / "log.jsonl").string(), .problem = "cannot be written"});
+  EventFile events(folder_);
+  const bool bf16 = parse_dtype(options_.dtype, device_) == at::kBFloat16;
+  log_info(fmt::format("training {} ({} parameters) on {} images, {}, {}{}", objective_->part(), objective_->module().parameter_count(), dataset.images(),
+                       device_.str(), bf16 ? "bf16" : "f32", step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
+
+  const auto parameters = optimizer_->parameters();
+  BatchLoader loader(dataset, options_.batch, step_, options_.loaders);
+  auto mark = std::chrono::steady_clock::now();
+  int64_t mark_step = step_;
+  while (step_ < options_.steps) {
+    Batch batch = loader.next();
+    batch = {batch.clean.to(device_), batch.degraded.to(device_)};
+    Gradients gradients = compute_gradients(*objective_, parameters, batch, step_ * options_.batch, device_.is_cpu() ? options_.workers : 1, bf16);
+    const double norm = clip_gradients(gradients.values, options_.clip_norm);
+    if (!std::isfinite(gradients.loss) || !std::isfinite(norm))
+      throw_user_error({.where = "train", .problem = fmt::format("the loss is not finite at step {}", step_ + 1), .hint = "Lower learning_rate or clip_norm; the last checkpoint is good"});
+    ++step_;
+    optimizer_->step(step_, learning_rate_at(options_, step_), gradients.values);
+
+    result_.step = step_;
+    result_.loss = gradients.loss;
+    if (step_ % options_.log_every == 0 || step_ == options_.steps) {
+      const double per_step = seconds_since(mark) / static_cast<double>(step_ - mark_step);
+      mark = std::chrono::steady_clock::now();
+      mark_step = step_;
+      Json entry = {{"step", step_}, {"loss", gradients.loss}};
+      events.scalar(step_, "train/loss", gradients.loss);
+      for (const auto& [name, value] : gradients.terms) {
+        entry[name] = value;
+        events.scalar(step_, "train/" + name, value);
+      }
+      entry["learning_rate"] = learning_rate_at(options_, step_);
+      entry["seconds_per_step"] = per_step;
+      log(entry);
+      job.report({.stage = fmt::format("train loss {:.4f}, {:.2f} s a step, waited {:.0f} s for data", gradients.loss, per_step, loader.waited_seconds()),
+                  .done = step_, .of = options_.steps});
+    }
+    const bool last = step_ == options_.steps, stop = job.stop.stop_requested();
+    if (last || stop || step_ % options_.save_every == 0) save(true);
+    if (last || (options_.validate_every > 0 && step_ % options_.validate_every == 0)) {
+      run_validation(validation, events);
+      mark = std::chrono::steady_clock::now();
+      mark_step = step_;
+    }
+    if (stop && !last) throw Cancelled();
+  }
+  return result_;
+}
+
+}  // namespace
+
+TrainResult train(const TrainOptions& options, const Job& job) { return Run(options).train(job); }
+Json validate(const TrainOptions& options) { return Run(options).validate(); }
+
+}  // namespace resflow::train

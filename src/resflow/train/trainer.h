@@ -1,0 +1,24 @@
+// A training run: data, objective, optimiser, checkpoints, log.
+//
+// In the run's folder: checkpoint.safetensors (all state; a run started again goes on from it and has the losses it would have had),
+// weights.safetensors (the moving average, half precision), log.jsonl, events.out.tfevents.*, samples/STEP.png.
+#pragma once
+
+#include "resflow/core/progress.h"
+#include "resflow/train/options.h"
+
+namespace resflow::train {
+
+struct TrainResult {
+  int64_t step = 0;      // steps done in all
+  double loss = 0;       // the last logged one
+  Json validation;       // of the last validation, or null
+};
+
+// Runs to options.steps, resuming where the folder has a checkpoint. A stop (job.stop) writes a checkpoint and throws Cancelled.
+TrainResult train(const TrainOptions& options, const Job& job = {});
+
+// Validates the run's current weights without training.
+Json validate(const TrainOptions& options);
+
+}  // namespace resflow::train

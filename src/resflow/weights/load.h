@@ -1,0 +1,40 @@
+// Tensors of a file into the slots of a module, by name; and out of it.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "resflow/nn/module.h"
+#include "resflow/weights/safetensors.h"
+
+namespace resflow::weights {
+
+// What a file and a module do not have in common. Names as in the file, with the prefix.
+struct LoadReport {
+  std::vector<std::string> missing;     // the module's, not in the file
+  std::vector<std::string> unexpected;  // the file's under the prefix, not in the module
+};
+
+// What a loaded tensor becomes; an empty field keeps what the file has. Integer tensors keep their type.
+struct Conversion {
+  std::optional<c10::ScalarType> dtype;
+  std::optional<c10::Device> device;
+};
+
+// Fills every slot that the file has a tensor for: the file's `prefix + name` goes to the module's `name` ("dr." for a part of a
+// larger file). Slots are replaced, so bind before an optimiser takes hold of them; whether a slot requires a gradient is kept.
+// Without a conversion a weight is a view of the file. Throws UserError on a wrong shape, before any slot is touched.
+LoadReport bind(nn::Module& module, const TensorFile& file, const std::string& prefix = "", const Conversion& conversion = {});
+
+// The same, and a UserError that names the first five where anything is missing or unexpected; then no slot is touched.
+void load_strict(nn::Module& module, const TensorFile& file, const std::string& prefix = "", const Conversion& conversion = {});
+
+// The module's tensors under `prefix + name`, for write_safetensors. They share memory with the module.
+std::vector<std::pair<std::string, Tensor>> state_of(const nn::Module& module, const std::string& prefix = "");
+
+}  // namespace resflow::weights

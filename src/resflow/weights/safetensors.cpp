@@ -1,0 +1,266 @@
+#include "resflow/weights/safetensors.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <set>
+
+#include "resflow/core/error.h"
+#include "resflow/core/files.h"
+#include "resflow/core/json.h"
+#include "resflow/core/registry.h"
+#include "resflow/weights/mapped_file.h"
+
+namespace resflow::weights {
+namespace {
+
+constexpr uint64_t kLengthBytes = 8;
+constexpr uint64_t kLongestHeader = 100'000'000;  // the reference implementation's limit
+constexpr int kDeepestJson = 4;                   // {tensor: {"shape": [
+constexpr const char* kMetadata = "__metadata__";
+constexpr const char* kIncomplete = "Perhaps an incomplete download?";
+
+constexpr std::array<std::pair<const char*, c10::ScalarType>, 12> kTypes = {{{"F64", c10::kDouble},
+                                                                             {"F32", c10::kFloat},
+                                                                             {"F16", c10::kHalf},
+                                                                             {"BF16", c10::kBFloat16},
+                                                                             {"I64", c10::kLong},
+                                                                             {"I32", c10::kInt},
+                                                                             {"I16", c10::kShort},
+                                                                             {"I8", c10::kChar},
+                                                                             {"U8", c10::kByte},
+                                                                             {"BOOL", c10::kBool},
+                                                                             {"F8_E4M3", c10::kFloat8_e4m3fn},
+                                                                             {"F8_E5M2", c10::kFloat8_e5m2}}};
+
+struct Span {
+  std::string name;
+  c10::ScalarType dtype = c10::kFloat;
+  std::vector<int64_t> shape;
+  uint64_t begin = 0, end = 0;  // bytes after the header
+};
+
+struct Header {
+  std::vector<Span> spans;  // in the order of their bytes
+  std::map<std::string, std::string> metadata;
+  uint64_t data_start = 0;
+};
+
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& problem, const std::string& wanted = "", const std::string& got = "",
+                       const std::string& hint = "") {
+  throw_user_error({.where = "safetensors", .problem = path.string() + ": " + problem, .wanted = wanted, .got = got, .hint = hint});
+}
+
+// What people save under this name by mistake.
+std::string hint_of(std::string_view bytes) {
+  if (bytes.starts_with("version https://git-lfs")) return "This is a Git LFS pointer: fetch the file itself with `git lfs pull`";
+  if (bytes.starts_with("PK") || bytes.starts_with("\x80\x02")) return "This looks like a PyTorch .pth or .ckpt file";
+  if (bytes.starts_with("GGUF")) return "This is a GGUF file";
+  if (bytes.starts_with("<")) return "This looks like a web page that was saved in the file's place";
+  return kIncomplete;
+}
+
+// The header's JSON; a key given twice is an error, which the JSON library lets pass.
+nlohmann::json parse_json(const std::filesystem::path& path, std::string_view text) {
+  std::vector<std::set<std::string>> keys;
+  const auto watch = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+    using Event = nlohmann::json::parse_event_t;
+    if (depth > kDeepestJson) fail(path, "the header's JSON is nested too deeply");
+    if (event == Event::object_start) keys.emplace_back();
+    if (event == Event::object_end) keys.pop_back();
+    if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second)
+      fail(path, fmt::format("the header names '{}' twice", parsed.get<std::string>()));
+    return true;
+  };
+  try {
+    return nlohmann::json::parse(text.begin(), text.end(), watch);
+  } catch (const nlohmann::json::exception& error) {
+    fail(path, std::string("the header is not JSON (") + error.what() + ")", "", "", kIncomplete);
+  }
+}
+
+Span parse_span(const std::filesystem::path& path, const std::string& name, const nlohmann::json& json, uint64_t data_bytes) {
+  const auto bad = [&](const std::string& problem, const std::string& wanted, const std::string& got, const std::string& hint = "") {
+    fail(path, fmt::format("tensor '{}': {}", name, problem), wanted, got, hint);
+  };
+  const auto is_count = [](const nlohmann::json& n) { return n.is_number_unsigned() && n.get<uint64_t>() <= uint64_t{INT64_MAX}; };
+  if (!json.is_object()) bad("bad entry", "a JSON object", json.type_name());
+  for (const char* key : {"dtype", "shape", "data_offsets"})
+    if (!json.contains(key)) bad("incomplete entry", "dtype, shape and data_offsets", json.dump());
+
+  Span span{.name = name};
+  const auto& dtype = json.at("dtype");
+  const auto* type = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return dtype == t.first; });
+  if (type == kTypes.end()) {
+    std::vector<std::string> known;
+    for (const auto& t : kTypes) known.emplace_back(t.first);
+    bad("unknown dtype", fmt::format("one of {}", fmt::join(known, " ")), dtype.dump());
+  }
+  span.dtype = type->second;
+
+  const auto& shape = json.at("shape");
+  if (!shape.is_array() || !std::all_of(shape.begin(), shape.end(), is_count)) bad("bad shape", "a list of sizes, each 0 or more", shape.dump());
+  span.shape = shape.get<std::vector<int64_t>>();
+  // Strides count a size of 0 as 1, so they must fit too.
+  auto bytes = static_cast<uint64_t>(c10::elementSize(span.dtype)), widest = bytes;
+  for (const int64_t size : span.shape) {
+    bytes *= static_cast<uint64_t>(size);
+    if (__builtin_mul_overflow(widest, static_cast<uint64_t>(std::max<int64_t>(size, 1)), &widest) || widest > uint64_t{INT64_MAX})
+      bad("its shape is too large", "less than 2^63 bytes", shape.dump());
+  }
+
+  const auto& offsets = json.at("data_offsets");
+  if (!offsets.is_array() || offsets.size() != 2 || !std::all_of(offsets.begin(), offsets.end(), is_count))
+    bad("bad data_offsets", "[begin, end]", offsets.dump());
+  span.begin = offsets[0].get<uint64_t>();
+  span.end = offsets[1].get<uint64_t>();
+  if (span.begin > span.end) bad("its offsets are out of order", "begin <= end", offsets.dump());
+  if (span.end > data_bytes)
+    bad("offsets end past the file", fmt::format("at most {} bytes after the header", data_bytes), std::to_string(span.end), kIncomplete);
+  if (span.end - span.begin != bytes)
+    bad("its offsets do not match its shape", fmt::format("{} bytes for {} {}", bytes, type->first, shape.dump()),
+        std::to_string(span.end - span.begin));
+  return span;
+}
+
+std::map<std::string, std::string> parse_metadata(const std::filesystem::path& path, const nlohmann::json& json) {
+  if (!json.is_object()) fail(path, "bad __metadata__", "a JSON object", json.type_name());
+  std::map<std::string, std::string> metadata;
+  for (const auto& [key, value] : json.items()) {
+    if (!value.is_string()) fail(path, fmt::format("__metadata__: bad value of '{}'", key), "a string", value.type_name());
+    metadata[key] = value.get<std::string>();
+  }
+  return metadata;
+}
+
+Header parse_header(const std::filesystem::path& path, std::string_view bytes) {
+  if (bytes.size() < kLengthBytes + 2)
+    fail(path, "too short for a header", fmt::format("{} bytes or more", kLengthBytes + 2), std::to_string(bytes.size()), kIncomplete);
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), kLengthBytes);  // both the format and the machines we build for are little endian
+  if (length > kLongestHeader)
+    fail(path, "not a safetensors file: bad header length", fmt::format("at most {}", kLongestHeader), std::to_string(length), hint_of(bytes));
+  if (length > bytes.size() - kLengthBytes)
+    fail(path, "the header ends past the file", fmt::format("at most {} bytes", bytes.size() - kLengthBytes), std::to_string(length), hint_of(bytes));
+  const auto text = bytes.substr(kLengthBytes, length);
+  if (!text.starts_with('{')) fail(path, "not a safetensors file: bad header", "a JSON object", "", hint_of(bytes));
+
+  Header header;
+  header.data_start = kLengthBytes + length;
+  const uint64_t data_bytes = bytes.size() - header.data_start;
+  const auto json = parse_json(path, text);
+  for (const auto& [name, value] : json.items()) {
+    if (name == kMetadata) {
+      header.metadata = parse_metadata(path, value);
+    } else {
+      header.spans.push_back(parse_span(path, name, value, data_bytes));
+    }
+  }
+  std::stable_sort(header.spans.begin(), header.spans.end(),
+                   [](const Span& a, const Span& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); });
+  uint64_t covered = 0;
+  for (const auto& span : header.spans) {
+    if (span.begin != covered)
+      fail(path, fmt::format("tensor '{}': {}", span.name, span.begin < covered ? "overlaps another" : "unused bytes before it"),
+           fmt::format("begin at {}", covered), std::to_string(span.begin));
+    covered = span.end;
+  }
+  if (covered != data_bytes) fail(path, "unused bytes after the last tensor", fmt::format("{} bytes of data", covered), std::to_string(data_bytes));
+  return header;
+}
+
+}  // namespace
+
+struct TensorFile::Contents {
+  std::filesystem::path path;
+  MappedFile file;
+  Header header;
+  std::map<std::string, size_t, std::less<>> index;
+
+  explicit Contents(const std::filesystem::path& from)
+      : path(from), file(from, "safetensors"), header(parse_header(from, {file.data(), file.size()})) {
+    for (size_t i = 0; i < header.spans.size(); ++i) index.emplace(header.spans[i].name, i);
+  }
+
+  const Span& span(std::string_view name) const {
+    const auto found = index.find(name);
+    if (found != index.end()) return header.spans[found->second];
+    std::vector<std::string> known;
+    for (const auto& s : header.spans) known.push_back(s.name);
+    const auto near = nearest_name(name, known);
+    fail(path, fmt::format("no tensor '{}'", name), "", "", near.empty() ? "" : fmt::format("Did you mean '{}'?", near));
+  }
+};
+
+TensorFile TensorFile::open(const std::filesystem::path& path) { return TensorFile(std::make_shared<const Contents>(path)); }
+const std::filesystem::path& TensorFile::path() const { return contents_->path; }
+bool TensorFile::contains(std::string_view name) const { return contents_->index.find(name) != contents_->index.end(); }
+std::vector<int64_t> TensorFile::shape(std::string_view name) const { return contents_->span(name).shape; }
+c10::ScalarType TensorFile::dtype(std::string_view name) const { return contents_->span(name).dtype; }
+const std::map<std::string, std::string>& TensorFile::metadata() const { return contents_->header.metadata; }
+
+std::vector<std::string> TensorFile::names() const {
+  std::vector<std::string> out;
+  for (const auto& span : contents_->header.spans) out.push_back(span.name);
+  return out;
+}
+
+Tensor TensorFile::get(std::string_view name) const {
+  const Span& span = contents_->span(name);
+  if (span.begin == span.end) return at::empty(span.shape, span.dtype);
+  char* bytes = contents_->file.data() + contents_->header.data_start + span.begin;
+  const bool aligned = reinterpret_cast<uintptr_t>(bytes) % c10::elementSize(span.dtype) == 0;
+  if (!aligned) {
+    Tensor copy = at::empty(span.shape, span.dtype);
+    std::memcpy(copy.data_ptr(), bytes, span.end - span.begin);
+    return copy;
+  }
+  const auto view = [&](c10::ScalarType dtype) {
+    return at::from_blob(
+        bytes, span.shape, [keep = contents_](void*) {}, at::TensorOptions().dtype(dtype));
+  };
+  // A bool in memory must be 0 or 1; a file may hold any byte.
+  return span.dtype == c10::kBool ? view(c10::kByte).ne(0) : view(span.dtype);
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  auto ordered = tensors;
+  for (const auto& [name, tensor] : ordered) TORCH_CHECK(tensor.defined() && name != kMetadata, "write_safetensors: bad tensor '", name, "'");
+  std::stable_sort(ordered.begin(), ordered.end(), [](const auto& a, const auto& b) { return a.second.element_size() > b.second.element_size(); });
+
+  nlohmann::json header = nlohmann::json::object();
+  if (!metadata.empty()) header[kMetadata] = metadata;
+  uint64_t offset = 0;
+  for (const auto& [name, tensor] : ordered) {
+    const auto* type = std::find_if(kTypes.begin(), kTypes.end(), [&, dtype = tensor.scalar_type()](const auto& t) { return dtype == t.second; });
+    TORCH_CHECK(type != kTypes.end(), "write_safetensors: tensor '", name, "': no such type in the format: ", tensor.scalar_type());
+    TORCH_CHECK(!header.contains(name), "write_safetensors: tensor '", name, "' is given twice");
+    const uint64_t end = offset + static_cast<uint64_t>(tensor.numel() * tensor.element_size());
+    header[name] = {{"dtype", type->first}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // the data begin aligned
+
+  write_atomically(path, [&](const std::filesystem::path& temporary) {
+    std::ofstream out(temporary, std::ios::binary);
+    const uint64_t length = text.size();
+    out.write(reinterpret_cast<const char*>(&length), sizeof length);
+    out.write(text.data(), static_cast<std::streamsize>(text.size()));
+    for (const auto& [name, tensor] : ordered) {
+      const Tensor stored = tensor.detach().to(at::kCPU).contiguous();
+      out.write(static_cast<const char*>(stored.data_ptr()), stored.numel() * stored.element_size());
+    }
+    out.close();
+    if (!out) fail(path, std::string("cannot be written: ") + std::strerror(errno));
+  });
+}
+
+}  // namespace resflow::weights

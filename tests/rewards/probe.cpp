@@ -1,0 +1,57 @@
+// Runs rewards on raw float32 arrays, so that the Python tests can compare them with other implementations.
+//   rewards_probe features WEIGHTS IMAGES B H W OUT      every tap's features after one another
+//   rewards_probe distance WEIGHTS IMAGES IMAGES B H W   one number a line
+//   rewards_probe metric NAME PREDICTION REFERENCE|- H W LUMA(0|1) CROP_BORDER
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "resflow/rewards/feature_distance.h"
+#include "resflow/rewards/metric.h"
+
+using resflow::Tensor;
+
+namespace {
+
+Tensor read_images(const std::string& path, int64_t batch, int64_t height, int64_t width) {
+  auto images = at::empty({batch, 3, height, width}, at::kFloat);
+  std::ifstream file(path, std::ios::binary);
+  file.read(static_cast<char*>(images.data_ptr()), static_cast<std::streamsize>(images.nbytes()));
+  TORCH_CHECK(file.gcount() == static_cast<std::streamsize>(images.nbytes()), path, ": too short");
+  return images;
+}
+
+int run(const std::vector<std::string>& args) {
+  const auto number = [&](size_t i) { return std::stoll(args.at(i)); };
+  if (args.at(0) == "features") {
+    std::ofstream out(args.at(6), std::ios::binary);
+    for (const auto& feature : resflow::rewards::FeatureDistance::load(args.at(1)).features(read_images(args.at(2), number(3), number(4), number(5)))) {
+      const auto flat = feature.contiguous();
+      out.write(static_cast<const char*>(flat.const_data_ptr()), static_cast<std::streamsize>(flat.nbytes()));
+    }
+  } else if (args.at(0) == "distance") {
+    const auto a = read_images(args.at(2), number(4), number(5), number(6)), b = read_images(args.at(3), number(4), number(5), number(6));
+    const auto distances = resflow::rewards::FeatureDistance::load(args.at(1)).distance(a, b);
+    for (int64_t i = 0; i < distances.numel(); ++i) fmt::print("{:.9g}\n", distances[i].item<float>());
+  } else {
+    const auto read = [&](const std::string& path) { return path == "-" ? Tensor() : read_images(path, 1, number(4), number(5)); };
+    const auto metric = resflow::rewards::metrics().make(args.at(1));
+    fmt::print("{:.12g}\n", metric->score(read(args.at(2)), read(args.at(3)), {.luma = number(6) != 0, .crop_border = static_cast<int>(number(7))}));
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run({argv + 1, argv + argc});
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 2;
+  }
+}
