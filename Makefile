@@ -16,7 +16,7 @@ export IMAGE SCALE DATA FILES TORCH PYTHON JOBS
 PRESET := release
 BUILD = cmake --build --preset $(PRESET) -j $(JOBS)
 
-.PHONY: help demo test test-all build lint format bench train-compact clean setup-build setup-test setup-lint configure
+.PHONY: help demo test test-all build lint format bench train-compact clean setup-build setup-test setup-lint setup-train configure
 
 help:
 	@echo "make demo [IMAGE=photo.jpg] [SCALE=2]   restore a photograph: installs, builds, runs, prints where the result is"
@@ -25,7 +25,7 @@ help:
 	@echo "make test-all                           the slow tests too"
 	@echo "make lint [FILES=all|'src/a.cpp ...']   checks, then clang-tidy over what changed since main (or all, or these)"
 	@echo "make format                             clang-format, in place"
-	@echo "make bench                              measures; results in bench/results"
+	@echo "make bench                              measures speed and memory; build/bench.json"
 	@echo "make train-compact DATA=folder          trains the compact model on a folder of images"
 	@echo "make clean                              removes build folders and demo/ (keeps .venv)"
 
@@ -35,6 +35,8 @@ setup-test:
 	@tools/setup.sh test
 setup-lint:
 	@tools/setup.sh lint
+setup-train:
+	@tools/setup.sh train
 
 # Ninja runs CMake again by itself where a CMake file changed.
 configure:
@@ -65,16 +67,14 @@ lint: setup-lint
 format: setup-test
 	@.venv/bin/python tools/check_format.py --fix
 
-bench: setup-test
+bench: build
+	build/resflow bench -o build/bench.json
+
+# Goes on where it stopped.
+train-compact: setup-train
 	@$(MAKE) --no-print-directory configure
 	@$(BUILD) --target resflow
-	@.venv/bin/python tools/bench.py
-
-# Each run continues where it stopped: see "Training" in README.md.
-train-compact: build
-	@test -d "$$DATA" || { echo "train-compact: wanted DATA=folder of images, got '$$DATA'" >&2; exit 2; }
-	build/resflow train configs/dr.toml --data "$$DATA"
-	build/resflow train configs/flow.toml --data "$$DATA"
+	@tools/train_compact.sh
 
 clean:
 	rm -rf build build-dev build-asan build-lint demo

@@ -33,8 +33,11 @@ fi
 name="$(basename "${input%.*}")"
 result="demo/$name${scale:+-x$scale}-restored.png"
 pair="demo/$name${scale:+-x$scale}-side-by-side.png"
-if ! newer "$result" "$input" "$program" weights/compact/* || ! newer "$pair" "$input"; then
+stamp="demo/.$name${scale:+-x$scale}"  # of which file the result is: two folders may each have a photo.jpg
+from="$(realpath "$input")"
+if [[ "$(cat "$stamp" 2>/dev/null)" != "$from" ]] || ! newer "$result" "$input" "$program" weights/*.safetensors || ! newer "$pair" "$input"; then
   "$program" restore "$input" -o "$result" ${scale:+--scale "$scale"} --compare "$pair"
+  printf '%s\n' "$from" >"$stamp"
 fi
 
 printf '\n  photograph    %s\n  result        %s\n  side by side  %s\n' "$input" "$PWD/$result" "$PWD/$pair"

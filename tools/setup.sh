@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, and only that: Debian packages, then .venv with PyTorch (whose libtorch the program links) and,
 # where asked, what the tests need. A second run looks and does nothing.
-#   tools/setup.sh build|test|lint
+#   tools/setup.sh build|test|lint|train
 # TORCH   pip's name of the PyTorch to install (default torch==2.13.0). A choice made once is kept until another is made.
 #         pip's own settings (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS) choose where from.
 # PYTHON  the Python that makes .venv (default python3); 3.11 or newer.
@@ -18,9 +18,9 @@ stop() { printf 'setup: %s\n' "$@" >&2; exit 2; }
 packages=(ca-certificates g++:g++ cmake:cmake ninja-build:ninja ccache:ccache pkg-config:pkg-config git:git python3:python3
           libvips-dev doctest-dev nlohmann-json3-dev libcli11-dev libtomlplusplus-dev)
 case "$purpose" in
-  build | test) ;;
+  build | test | train) ;;
   lint) packages+=(clang-tidy:clang-tidy) ;;
-  *) stop "unknown purpose '$purpose': wanted build, test or lint" ;;
+  *) stop "unknown purpose '$purpose': wanted build, test, lint or train" ;;
 esac
 
 have_package() {
@@ -89,4 +89,7 @@ pip_once resflow-torch "$chosen" $torch
 
 if [[ "$purpose" == test || "$purpose" == lint ]]; then
   pip_once resflow-test "$(sha256sum <tools/requirements-test.txt)" -r tools/requirements-test.txt
+fi
+if [[ "$purpose" == train ]]; then
+  pip_once resflow-train "$(sha256sum <tools/requirements-train.txt)" -r tools/requirements-test.txt -r tools/requirements-train.txt
 fi

@@ -3,5 +3,15 @@
 
 int main(int argc, char** argv) {
   using namespace resflow::cli;
-  return run_program(argc, argv, {{"train", "Train the compact model", command_train}});
+  return run_program(argc, argv,
+                     {
+                         {"restore", "Restore photographs", command_restore},
+                         {"degrade", "Make poor pictures of good ones", command_degrade},
+                         {"eval", "Score restored pictures", command_eval},
+                         {"train", "Train the compact model", command_train},
+                         {"pack", "Pack a folder of pictures into a training shard", command_pack},
+                         {"merge", "Join weight files of one model into one", command_merge},
+                         {"inspect", "Say what a weight file is", command_inspect},
+                         {"bench", "Measure speed on this machine", command_bench},
+                     });
 }

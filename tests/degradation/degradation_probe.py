@@ -1,5 +1,6 @@
 """Runs tests/degradation/probe.cpp on numpy arrays."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -22,15 +23,22 @@ def program():
     raise FileNotFoundError("degradation_probe is not built; set RESFLOW_DEGRADATION_PROBE")
 
 
+@functools.cache
+def process():  # one for all tests: starting it costs more than most steps
+    return subprocess.Popen([program()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+
 def run(step, *arguments, image=None):
     """image [3, H, W] or None -> the flat float32 array that the probe writes."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = pathlib.Path(folder, "in"), pathlib.Path(folder, "out")
-        command = [program(), step]
+        command = [step]
         if image is not None:
             np.ascontiguousarray(image, np.float32).tofile(source)
             command += [source, image.shape[1], image.shape[2]]
-        subprocess.run([str(part) for part in [*command, *arguments, target]], check=True)
+        process().stdin.write(" ".join(str(part) for part in [*command, *arguments, target]) + "\n")
+        answer = process().stdout.readline()
+        assert answer == "ok\n", answer
         return np.fromfile(target, np.float32)
 
 

@@ -1,4 +1,5 @@
-// Lets tests in Python reach single steps: degradation_probe STEP ARGUMENTS..., pictures as raw float32 [3, H, W] files.
+// Lets tests in Python reach single steps: reads lines "STEP ARGUMENTS..." and answers each with "ok" or what went wrong.
+// Pictures are raw float32 [3, H, W] files. `degradation_probe STEP ARGUMENTS...` runs just that.
 //   jpeg IN H W QUALITY OUT | resize IN H W TO_H TO_W MODE FACTOR OUT | kernel KIND SIZE SIGMA_X SIGMA_Y ANGLE BETA CUTOFF OUT
 //   filter IN H W KIND SIZE SIGMA_X SIGMA_Y ANGLE BETA CUTOFF OUT | degrade IN H W RECIPE SCALE SEED OUT | time H W SCALE RECIPE COUNT
 #include <ATen/ops/rand.h>
@@ -6,6 +7,9 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -30,7 +34,8 @@ Planes read_planes(const std::string& path, int64_t height, int64_t width) {
 void write_planes(const std::string& path, const Planes& planes) {
   std::ofstream out(path, std::ios::binary);
   for (int64_t c = 0; c < 3; ++c)
-    for (int64_t y = 0; y < planes.height(); ++y) out.write(reinterpret_cast<const char*>(planes.row(c, y)), planes.width() * static_cast<int64_t>(sizeof(float)));
+    for (int64_t y = 0; y < planes.height(); ++y)
+      out.write(reinterpret_cast<const char*>(planes.row(c, y)), planes.width() * static_cast<int64_t>(sizeof(float)));
 }
 
 Tensor to_tensor(const Planes& planes) {
@@ -42,15 +47,21 @@ Tensor to_tensor(const Planes& planes) {
 }
 
 KernelChoice kernel_choice(const std::vector<std::string>& a, size_t at) {
-  return {.kind = static_cast<KernelKind>(std::stoi(a[at])), .size = std::stoi(a[at + 1]), .sigma_x = std::stod(a[at + 2]), .sigma_y = std::stod(a[at + 3]),
-          .angle = std::stod(a[at + 4]), .beta = std::stod(a[at + 5]), .cutoff = std::stod(a[at + 6])};
+  return {.kind = static_cast<KernelKind>(std::stoi(a[at])),
+          .size = std::stoi(a[at + 1]),
+          .sigma_x = std::stod(a[at + 2]),
+          .sigma_y = std::stod(a[at + 3]),
+          .angle = std::stod(a[at + 4]),
+          .beta = std::stod(a[at + 5]),
+          .cutoff = std::stod(a[at + 6])};
 }
 
 void run(const std::vector<std::string>& a) {
   const std::string& step = a.at(0);
   if (step == "kernel") {
     const Kernel kernel = make_kernel(kernel_choice(a, 1));
-    std::ofstream(a.at(8), std::ios::binary).write(reinterpret_cast<const char*>(kernel.weights.data()), static_cast<std::streamsize>(kernel.weights.size() * sizeof(float)));
+    std::ofstream(a.at(8), std::ios::binary)
+        .write(reinterpret_cast<const char*>(kernel.weights.data()), static_cast<std::streamsize>(kernel.weights.size() * sizeof(float)));
     return;
   }
   if (step == "time") {
@@ -67,7 +78,8 @@ void run(const std::vector<std::string>& a) {
     jpeg_round_trip(image, std::stoi(a.at(4)));
     write_planes(a.at(5), image);
   } else if (step == "resize") {
-    write_planes(a.at(8), resize(image, std::stoll(a.at(4)), std::stoll(a.at(5)), static_cast<Interpolation>(std::stoi(a.at(6))), std::stod(a.at(7))));
+    write_planes(a.at(8),
+                 resize(image, std::stoll(a.at(4)), std::stoll(a.at(5)), static_cast<Interpolation>(std::stoi(a.at(6))), std::stod(a.at(7))));
   } else if (step == "filter") {
     filter(image, make_kernel(kernel_choice(a, 4)));
     write_planes(a.at(11), image);
@@ -83,10 +95,22 @@ void run(const std::vector<std::string>& a) {
 
 int main(int argc, char** argv) {
   try {
-    run({argv + 1, argv + argc});
-    return 0;
+    if (argc > 1) {
+      run({argv + 1, argv + argc});
+      return 0;
+    }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    try {
+      run({std::istream_iterator<std::string>(words), {}});
+      std::cout << "ok" << std::endl;
+    } catch (const std::exception& error) {
+      std::cout << "error: " << std::string_view(error.what()).substr(0, std::string_view(error.what()).find('\n')) << std::endl;
+    }
+  }
+  return 0;
 }

@@ -79,7 +79,8 @@ TEST_CASE("the gradient with respect to the image is the slope of the distance")
   for (const uint64_t seed : {3, 4, 5}) {
     const auto direction = normal_like_shape(Stream(seed, "direction"), a.sizes()).to(at::kDouble);
     const double step = 1e-8;  // small, so that hardly any activation crosses a kink of ReLU6
-    const double slope = (distance.distance_to(a + step * direction, features) - distance.distance_to(a - step * direction, features)).item<double>() / (2 * step);
+    const double slope =
+        (distance.distance_to(a + step * direction, features) - distance.distance_to(a - step * direction, features)).item<double>() / (2 * step);
     CHECK((leaf.grad() * direction).sum().item<double>() == doctest::Approx(slope).epsilon(1e-4));
     CHECK(std::abs(slope) > 1e-3);
   }

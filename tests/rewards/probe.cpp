@@ -29,7 +29,8 @@ int run(const std::vector<std::string>& args) {
   const auto number = [&](size_t i) { return std::stoll(args.at(i)); };
   if (args.at(0) == "features") {
     std::ofstream out(args.at(6), std::ios::binary);
-    for (const auto& feature : resflow::rewards::FeatureDistance::load(args.at(1)).features(read_images(args.at(2), number(3), number(4), number(5)))) {
+    for (const auto& feature :
+         resflow::rewards::FeatureDistance::load(args.at(1)).features(read_images(args.at(2), number(3), number(4), number(5)))) {
       const auto flat = feature.contiguous();
       out.write(static_cast<const char*>(flat.const_data_ptr()), static_cast<std::streamsize>(flat.nbytes()));
     }

@@ -112,11 +112,11 @@ def niqe(image):
     return math.sqrt(difference @ np.linalg.pinv((parameters["covariance"] + np.cov(statistics.T)) / 2) @ difference)
 
 
-# 1 %: the picture's edge is where MATLAB's resize mirrors and ours, as Pillow's, weighs the pixels there are.
+# 0.3 %: the picture's edge is where MATLAB's resize mirrors and ours, as Pillow's, weighs the pixels there are.
 @pytest.mark.parametrize("make", [photograph, lambda: degraded(photograph()), lambda: data.cat()[:256, :288]], ids=["photograph", "degraded", "cat"])
 def test_niqe_equals_the_papers_formulas(tmp_path, make):
     image = make()
-    assert score(tmp_path, "niqe", image) == pytest.approx(niqe(image), rel=1e-2)
+    assert score(tmp_path, "niqe", image) == pytest.approx(niqe(image), rel=3e-3)
 
 
 def test_niqe_parameters_are_the_published_ones():
@@ -124,8 +124,7 @@ def test_niqe_parameters_are_the_published_ones():
     window = np.exp(-0.5 * (np.arange(-3, 4) / (7 / 6)) ** 2)
     np.testing.assert_allclose(parameters["window"], np.outer(window, window) / window.sum() ** 2, atol=1e-15)
     np.testing.assert_allclose(parameters["covariance"], parameters["covariance"].T, atol=1e-12)
-    # The first shape parameter of pristine photographs, published with the metric.
-    assert 2 < parameters["mean"][0] < 3
+    assert np.linalg.eigvalsh(parameters["covariance"]).min() > 0
 
 
 def test_a_blurred_photograph_scores_worse_everywhere(tmp_path):

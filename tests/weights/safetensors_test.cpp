@@ -8,6 +8,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <optional>
 
 #include "resflow/core/error.h"
@@ -124,6 +125,28 @@ TEST_CASE("each defect of a header has its own message") {
 TEST_CASE("no prefix of a good file opens, nor does it crash") {
   const auto bytes = file_of(one(R"("F32")", "[2]", "[0,8]"), 8);
   for (size_t n = 0; n < bytes.size(); ++n) CHECK_MESSAGE(!error_of(bytes.substr(0, n)).empty(), n);
+}
+
+TEST_CASE("a good file with any one byte changed is read or refused, never worse") {
+  const Folder folder;
+  const auto path = folder.path / "x.safetensors";
+  const auto good = file_of(R"({"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"__metadata__":{"k":"v"}})", 24);
+  int read = 0, refused = 0;
+  for (size_t at = 0; at < good.size() - 24; ++at)
+    for (const char changed : {'\0', '"', '9', '-', '}', ',', 'e', '\xff'}) {
+      auto bytes = good;
+      bytes[at] = changed;
+      std::ofstream(path, std::ios::binary) << bytes;
+      try {
+        const auto file = TensorFile::open(path);
+        for (const auto& name : file.names()) CHECK(file.get(name).numel() * file.get(name).element_size() <= 24);
+        ++read;
+      } catch (const UserError&) {
+        ++refused;
+      }
+    }
+  CHECK(read > 0);
+  CHECK(refused > 10 * read / 2);
 }
 
 TEST_CASE("a missing file and a folder are the user's errors") {

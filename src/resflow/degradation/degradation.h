@@ -9,8 +9,8 @@
 namespace resflow::degradation {
 
 // image: float [3, H, W], 0..1, CPU, contiguous; H and W multiples of scale (1..8).
-// -> float [3, H / scale, W / scale], multiples of 1/255. The same stream gives the same pixels. One thread; memory for about
-// the picture plus, where the plan magnifies first, twice its enlarged copy.
+// -> float [3, H / scale, W / scale], multiples of 1/255. The same stream gives the same pixels. One thread; needs
+// memory for at most about four more copies of the picture (reached where the first resize magnifies by 1.5).
 Tensor degrade(const Tensor& image, const Recipe& recipe, int scale, Stream stream);
 
 // The same with the dice already thrown; `stream` then only feeds the noise.

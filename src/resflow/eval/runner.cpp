@@ -21,7 +21,8 @@ namespace fs = std::filesystem;
 constexpr size_t kNamesShown = 5;
 
 bool is_picture(const fs::path& path) {
-  constexpr std::array<std::string_view, 13> known = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".gif", ".bmp", ".ppm"};
+  constexpr std::array<std::string_view, 13> known = {".png",  ".jpg",  ".jpeg", ".webp", ".tif", ".tiff", ".avif",
+                                                      ".heic", ".heif", ".jxl",  ".gif",  ".bmp", ".ppm"};
   auto extension = path.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return std::find(known.begin(), known.end(), extension) != known.end();
@@ -46,15 +47,18 @@ std::map<std::string, fs::path> pictures_in(const fs::path& folder) {
 }
 
 // Every picture needs a partner on the other side: a mean over a part would look like a mean over all.
-void require_partners(const std::map<std::string, fs::path>& these, const std::map<std::string, fs::path>& those, const std::string& where, const std::string& problem) {
+void require_partners(const std::map<std::string, fs::path>& these, const std::map<std::string, fs::path>& those, const std::string& where,
+                      const std::string& problem) {
   std::vector<std::string> alone;
   for (const auto& [name, path] : these)
     if (!those.contains(name)) alone.push_back(path.filename().string());
   if (alone.empty()) return;
   const auto count = alone.size();
   alone.resize(std::min(count, kNamesShown));
-  throw_user_error({.where = where, .problem = fmt::format("{} of {} {}: {}{}", count, these.size(), problem, fmt::join(alone, ", "), count > kNamesShown ? ", ..." : ""),
-                    .hint = "Files are matched by their names without extension"});
+  throw_user_error(
+      {.where = where,
+       .problem = fmt::format("{} of {} {}: {}{}", count, these.size(), problem, fmt::join(alone, ", "), count > kNamesShown ? ", ..." : ""),
+       .hint = "Files are matched by their names without extension"});
 }
 
 struct Judge {

@@ -35,8 +35,8 @@ struct EvalRow {
 };
 
 struct EvalReport {
-  EvalOptions options;  // metrics: the ones measured
-  std::vector<EvalRow> rows;  // by name
+  EvalOptions options;             // metrics: the ones measured
+  std::vector<EvalRow> rows;       // by name
   std::vector<std::string> notes;  // scores left out, and why
 
   // Over the rows that have the score; nullopt where none has.

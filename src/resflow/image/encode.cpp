@@ -12,6 +12,7 @@
 #include "resflow/image/codec.h"
 #include "resflow/image/file_metadata.h"
 #include "resflow/image/icc.h"
+#include "resflow/image/png_text.h"
 #include "resflow/image/vips_session.h"
 
 namespace resflow::image {
@@ -113,15 +114,16 @@ VipsPointer image_of(const Planes& planes, int bits) {
   return image;
 }
 
-// sRGB -> the source's own profile, which is then embedded.
+// sRGB -> the source's own profile, which is then embedded. By way of XYZ: lcms takes a coarse table from Lab to a matrix
+// profile, wrong by up to 12/255 in saturated darks.
 VipsPointer to_profile(VipsImage* srgb, const std::string& icc, int bits) {
   const auto connected = made([&](VipsImage** out) {
-    return vips_icc_import(srgb, out, "input_profile", "srgb", "intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE, nullptr);
+    return vips_icc_import(srgb, out, "input_profile", "srgb", "pcs", VIPS_PCS_XYZ, "intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE, nullptr);
   });
   const auto owned = made([&](VipsImage** out) { return vips_copy(connected.get(), out, nullptr); });
   vips_image_set_blob_copy(owned.get(), VIPS_META_ICC_NAME, icc.data(), icc.size());
   return made([&](VipsImage** out) {
-    return vips_icc_export(owned.get(), out, "depth", bits, "intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE, nullptr);
+    return vips_icc_export(owned.get(), out, "depth", bits, "pcs", VIPS_PCS_XYZ, "intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE, nullptr);
   });
 }
 
@@ -235,6 +237,8 @@ std::vector<std::string> write_picture(const fs::path& path, const Picture& pict
       if (options.metadata)
         for (auto& note : attach_metadata(image.get(), picture.metadata, options.text, format.name)) notes.push_back(std::move(note));
       save(image.get(), temporary, format, options);
+      const auto more = format.name == "png" && options.metadata ? png_texts_beyond_ascii(picture.metadata, options.text) : std::map<std::string, std::string>{};
+      if (!more.empty()) insert_png_texts(temporary, more);
     } catch (const VipsFailure& failure) {
       throw_user_error({.where = path.string(), .problem = "cannot be written: " + failure.text, .hint = "Check free space and permissions"});
     }

@@ -7,6 +7,7 @@
 #include <regex>
 
 #include "resflow/image/icc.h"
+#include "resflow/image/png_text.h"
 #include "resflow/image/vips_session.h"
 
 namespace resflow::image {
@@ -28,7 +29,12 @@ void set_blob(VipsImage* image, const char* name, const std::string& bytes) {
 }
 
 // "text (text, Undefined, 12 components, 12 bytes)" -> "text"
-std::string exif_text(const std::string& value) { return value.substr(0, value.rfind(" (", value.rfind(", ASCII,") == std::string::npos ? std::string::npos : value.size())); }
+// The text itself may hold " (": the copy in the parentheses is as long as the one before them.
+std::string exif_text(const std::string& value) {
+  for (size_t at = value.find(" ("); at != std::string::npos; at = value.find(" (", at + 1))
+    if (value.compare(at + 2, at, value, 0, at) == 0) return value.substr(0, at);
+  return value;
+}
 
 std::string reset_xmp_orientation(const std::string& xmp) {
   static const std::regex pattern(R"((tiff:Orientation(?:\s*=\s*["']|>))[1-8])");
@@ -61,10 +67,22 @@ bool is_text_key(const std::string& key) {
 void set_png_texts(VipsImage* image, const std::map<std::string, std::string>& texts) {
   int index = 0;
   for (const auto& [key, text] : texts)
-    if (is_text_key(key)) vips_image_set_string(image, ("png-comment-" + std::to_string(index++) + "-" + key).c_str(), text.c_str());
+    if (is_text_key(key) && is_ascii(text)) vips_image_set_string(image, ("png-comment-" + std::to_string(index++) + "-" + key).c_str(), text.c_str());
+}
+
+std::map<std::string, std::string> all_texts(const Metadata& metadata, const std::map<std::string, std::string>& texts) {
+  auto all = texts;
+  all.insert(metadata.text.begin(), metadata.text.end());
+  return all;
 }
 
 }  // namespace
+
+std::map<std::string, std::string> png_texts_beyond_ascii(const Metadata& metadata, const std::map<std::string, std::string>& texts) {
+  auto all = all_texts(metadata, texts);
+  std::erase_if(all, [](const auto& item) { return !is_text_key(item.first) || is_ascii(item.second); });
+  return all;
+}
 
 std::string xmp_with_texts(std::string xmp, const std::map<std::string, std::string>& texts) {
   if (texts.empty()) return xmp;
@@ -99,7 +117,7 @@ Metadata read_metadata(VipsImage* image) {
     if (exif) {
       metadata.exif_fields[field] = value;
     } else if (const size_t dash = field.find('-', 12); dash != std::string::npos && is_text_key(field.substr(dash + 1))) {
-      metadata.text[field.substr(dash + 1)] = value;
+      metadata.text[field.substr(dash + 1)] = as_utf8(value);
     }
   }
   g_strfreev(names);
@@ -120,17 +138,23 @@ std::vector<std::string> attach_metadata(VipsImage* image, const Metadata& metad
   for (const auto& [name, value] : metadata.exif_fields) vips_image_set_string(image, name.c_str(), value.c_str());
   vips_image_set_int(image, VIPS_META_ORIENTATION, 1);
 
-  std::map<std::string, std::string> all = texts;
-  all.insert(metadata.text.begin(), metadata.text.end());
+  const auto all = all_texts(metadata, texts);
   std::string xmp = metadata.xmp;
   if (format == "png") {
     set_png_texts(image, all);
   } else {
-    if (const auto parameters = all.find("parameters"); parameters != all.end())
-      vips_image_set_string(image, user_comment, parameters->second.c_str());
-    auto rest = texts;
-    rest.erase("parameters");
-    xmp = xmp_with_texts(std::move(xmp), rest);
+    auto in_xmp = texts;
+    const bool exif = format != "tiff";  // libvips writes no EXIF there
+    if (const auto parameters = all.find("parameters"); parameters != all.end()) {
+      if (exif) vips_image_set_string(image, user_comment, parameters->second.c_str());
+      // libvips writes UserComment in ASCII.
+      if (exif && is_ascii(parameters->second))
+        in_xmp.erase("parameters");
+      else
+        in_xmp.insert(*parameters);
+    }
+    if (!exif && !metadata.exif.empty()) notes.push_back("EXIF was left out: libvips writes none in TIFF");
+    xmp = xmp_with_texts(std::move(xmp), in_xmp);
     if (format == "jpg" && xmp.size() > max_jpeg_xmp) {
       notes.push_back("texts were left out: JPEG holds 64 KB of them");
       xmp = metadata.xmp.size() > max_jpeg_xmp ? "" : metadata.xmp;

@@ -19,6 +19,9 @@ Metadata read_metadata(_VipsImage* image);
 std::vector<std::string> attach_metadata(_VipsImage* image, const Metadata& metadata, const std::map<std::string, std::string>& texts,
                                          const std::string& format);
 
+// The texts that attach_metadata leaves to insert_png_texts().
+std::map<std::string, std::string> png_texts_beyond_ascii(const Metadata& metadata, const std::map<std::string, std::string>& texts);
+
 // `xmp` (may be empty) with key -> text as attributes of our namespace. For tests.
 std::string xmp_with_texts(std::string xmp, const std::map<std::string, std::string>& texts);
 

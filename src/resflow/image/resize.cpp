@@ -49,14 +49,15 @@ struct Taps {
   const float* row(int64_t i) const { return weights.data() + i * width; }
 };
 
-Taps taps(Kernel kernel, int64_t from, int64_t to) {
+// New positions [begin, begin + count) of an axis that goes from `from` to `to`.
+Taps taps(Kernel kernel, int64_t from, int64_t to, int64_t begin_at, int64_t count) {
   const double scale = static_cast<double>(from) / static_cast<double>(to), widened = std::max(scale, 1.0);
   const double reach = kernel == Kernel::area ? scale / 2 : support_of(kernel) * widened;
-  Taps out{.first = std::vector<int64_t>(to), .width = std::min<int64_t>(from, static_cast<int64_t>(std::ceil(reach)) * 2 + 2)};
-  out.weights.assign(to * out.width, 0.f);
+  Taps out{.first = std::vector<int64_t>(count), .width = std::min<int64_t>(from, static_cast<int64_t>(std::ceil(reach)) * 2 + 2)};
+  out.weights.assign(count * out.width, 0.f);
   std::vector<double> w(out.width);
-  for (int64_t i = 0; i < to; ++i) {
-    const double center = (static_cast<double>(i) + 0.5) * scale, low = center - reach, high = center + reach;
+  for (int64_t i = 0; i < count; ++i) {
+    const double center = (static_cast<double>(begin_at + i) + 0.5) * scale, low = center - reach, high = center + reach;
     const bool area = kernel == Kernel::area;
     const int64_t begin = std::max<int64_t>(0, static_cast<int64_t>(area ? std::floor(low + 1e-9) : std::floor(low + 0.5)));
     const int64_t end = std::min<int64_t>(from, static_cast<int64_t>(area ? std::ceil(high - 1e-9) : std::floor(high + 0.5)));
@@ -110,24 +111,30 @@ Kernel kernel_named(const std::string& name) {
 }
 
 Tensor resize(const Tensor& image, int64_t height, int64_t width, Kernel kernel) {
+  return resize_region(image, height, width, {.y = 0, .x = 0, .height = height, .width = width}, kernel);
+}
+
+Tensor resize_region(const Tensor& image, int64_t height, int64_t width, const Region& region, Kernel kernel) {
   TORCH_CHECK(image.dim() == 3 || image.dim() == 4, "resize: wanted [C, H, W] or [B, C, H, W], got ", image.sizes());
   TORCH_CHECK(image.scalar_type() == at::kFloat && image.device().is_cpu(), "resize: wanted float on the CPU");
-  TORCH_CHECK(height > 0 && width > 0 && image.numel() > 0, "resize: empty: ", image.sizes(), " to ", height, " x ", width);
+  TORCH_CHECK(region.y >= 0 && region.x >= 0 && region.height > 0 && region.width > 0 && region.y + region.height <= height && region.x + region.width <= width &&
+                  image.numel() > 0,
+              "resize: empty or outside: ", image.sizes(), " to ", height, " x ", width);
   const int64_t h = image.size(-2), w = image.size(-1), planes = image.numel() / (h * w);
-  if (h == height && w == width) return image.clone(at::MemoryFormat::Contiguous);
+  if (h == height && w == width) return image.narrow(-2, region.y, region.height).narrow(-1, region.x, region.width).clone(at::MemoryFormat::Contiguous);
   const Tensor source = image.contiguous();
   auto sizes = image.sizes().vec();
-  sizes[sizes.size() - 2] = height;
-  sizes[sizes.size() - 1] = width;
+  sizes[sizes.size() - 2] = region.height;
+  sizes[sizes.size() - 1] = region.width;
   Tensor out = at::empty(sizes, source.options());
-  const Taps across = taps(kernel, w, width), down = taps(kernel, h, height);
+  const Taps across = taps(kernel, w, width, region.x, region.width), down = taps(kernel, h, height, region.y, region.height);
   const float* in = source.data_ptr<float>();
   float* to = out.data_ptr<float>();
-  const int64_t blocks = (height + block_rows - 1) / block_rows;
+  const int64_t blocks = (region.height + block_rows - 1) / block_rows;
   at::parallel_for(0, planes * blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t plane = i / blocks, row = i % blocks * block_rows;
-      resize_block(in + plane * h * w, w, across, down, row, std::min(height, row + block_rows), width, to + plane * height * width);
+      resize_block(in + plane * h * w, w, across, down, row, std::min(region.height, row + block_rows), region.width, to + plane * region.height * region.width);
     }
   });
   return out;

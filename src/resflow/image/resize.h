@@ -22,4 +22,10 @@ Kernel kernel_named(const std::string& name);
 // edges: clamp where 0..1 matters. The same size returns a copy of the same values.
 Tensor resize(const Tensor& image, int64_t height, int64_t width, Kernel kernel = Kernel::bicubic);
 
+// A part of the resized picture, computed without the rest: equal to that part of resize(), bit for bit.
+struct Region {
+  int64_t y = 0, x = 0, height = 0, width = 0;  // of the new picture
+};
+Tensor resize_region(const Tensor& image, int64_t height, int64_t width, const Region& region, Kernel kernel = Kernel::bicubic);
+
 }  // namespace resflow::image

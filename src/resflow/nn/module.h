@@ -37,6 +37,8 @@ class Module {
 
  protected:
   void declare(std::string name, Tensor& slot, std::vector<int64_t> shape) { own_.push_back({std::move(name), &slot, std::move(shape)}); }
+  // Lists a module that is owned elsewhere among the children.
+  void adopt(std::string name, Module& child) { children_.emplace_back(std::move(name), &child); }
   // Fills this module's own slots (not its children's).
   virtual void initialise_own(const Stream& stream) {}
 

@@ -130,7 +130,8 @@ EfficientNetLite::EfficientNetLite(LiteArchitecture architecture, const TensorSo
 std::vector<Tensor> EfficientNetLite::features(const Tensor& images, const std::vector<int64_t>& taps) const {
   check_shape(images, "B 3 H W", "images");
   TORCH_CHECK(!taps.empty() && std::is_sorted(taps.begin(), taps.end()) && taps.back() < static_cast<int64_t>(blocks_.size()), "bad taps");
-  auto x = activated(stem_(((images - kMean) / kScale).contiguous(at::MemoryFormat::ChannelsLast)));  // [B, 32, H/2, W/2]
+  const auto centred = (images.to(stem_.weight.scalar_type()) - kMean) / kScale;
+  auto x = activated(stem_(centred.contiguous(at::MemoryFormat::ChannelsLast)));  // [B, 32, H/2, W/2]
   std::vector<Tensor> out;
   for (int64_t i = 0; i <= taps.back(); ++i) {
     const auto& block = blocks_[i];

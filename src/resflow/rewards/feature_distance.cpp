@@ -22,7 +22,8 @@ std::vector<int64_t> parse_taps(const std::string& text, int64_t blocks, const s
     const auto end = word.data() + word.size();
     const auto parsed = std::from_chars(word.data(), end, tap);
     if (parsed.ec != std::errc() || parsed.ptr != end || tap < (taps.empty() ? 0 : taps.back() + 1) || tap >= blocks)
-      throw_user_error({.where = where, .problem = "bad taps", .wanted = "ascending blocks below " + std::to_string(blocks) + ", as in 0,2,4", .got = text});
+      throw_user_error(
+          {.where = where, .problem = "bad taps", .wanted = "ascending blocks below " + std::to_string(blocks) + ", as in 0,2,4", .got = text});
     taps.push_back(tap);
   }
   return taps;
@@ -65,7 +66,8 @@ Tensor FeatureDistance::distance_to(const Tensor& a, const std::vector<Tensor>& 
   const auto ours = features(a);
   Tensor sum;
   for (size_t i = 0; i < ours.size(); ++i) {
-    TORCH_CHECK(ours[i].sizes().slice(1) == target_features[i].sizes().slice(1), "pictures of different size: ", ours[i].sizes(), " and ", target_features[i].sizes());
+    TORCH_CHECK(ours[i].sizes().slice(1) == target_features[i].sizes().slice(1), "pictures of different size: ", ours[i].sizes(), " and ",
+                target_features[i].sizes());
     const auto each = (ours[i] - target_features[i]).square().sum(1).mean(at::IntArrayRef{1, 2});  // [B]
     sum = sum.defined() ? sum + each : each;
   }

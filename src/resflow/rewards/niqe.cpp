@@ -32,7 +32,9 @@ const Pristine& pristine() {
     const auto file = weights::TensorFile::open(path);
     const auto read = [&](const std::string& name, at::IntArrayRef shape) {
       auto tensor = file.get(name).to(at::kDouble).contiguous();
-      if (tensor.sizes() != shape) throw_user_error({.where = path.string(), .problem = "'" + name + "' has another shape", .wanted = c10::str(shape), .got = c10::str(tensor.sizes())});
+      if (tensor.sizes() != shape)
+        throw_user_error(
+            {.where = path.string(), .problem = "'" + name + "' has another shape", .wanted = c10::str(shape), .got = c10::str(tensor.sizes())});
       return tensor;
     };
     return Pristine{read("mean", {2 * kFeatures}), read("covariance", {2 * kFeatures, 2 * kFeatures}), read("window", {kWindow, kWindow})};
@@ -102,8 +104,7 @@ void block_features(const double* x, int64_t stride, int64_t side, double* out) 
   constexpr std::array<std::array<int64_t, 2>, 4> shifts = {{{0, 1}, {1, 0}, {1, 1}, {1, -1}}};
   for (const auto& [down, across] : shifts) {
     for (int64_t r = 0; r < side; ++r)
-      for (int64_t c = 0; c < side; ++c)
-        values[r * side + c] = x[r * stride + c] * x[(r - down + side) % side * stride + (c - across + side) % side];
+      for (int64_t c = 0; c < side; ++c) values[r * side + c] = x[r * stride + c] * x[(r - down + side) % side * stride + (c - across + side) % side];
     const auto pair = fit(values);
     *out++ = pair.shape;
     *out++ = (pair.right - pair.left) * std::exp(std::lgamma(2 / pair.shape) - std::lgamma(1 / pair.shape));
@@ -173,7 +174,8 @@ class Niqe final : public Metric {
     const auto bytes = (prediction.to(at::kCPU, at::kDouble) * 255.0).round_().clamp_(0, 255);
     const auto features = picture_features(luma(bytes / 255.0).round_());
     if (features.size(0) < 2)
-      throw_user_error({.where = "niqe", .problem = "the picture has no texture to judge", .wanted = "at least two blocks of 96x96 pixels that are not flat"});
+      throw_user_error(
+          {.where = "niqe", .problem = "the picture has no texture to judge", .wanted = "at least two blocks of 96x96 pixels that are not flat"});
     const auto difference = pristine().mean - features.mean(0);
     const auto spread = at::linalg_pinv((pristine().covariance + at::cov(features.t())) / 2, 1e-15, /*hermitian=*/false);
     return std::sqrt(difference.dot(spread.mv(difference)).item<double>());

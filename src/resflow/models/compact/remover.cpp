@@ -6,6 +6,8 @@ namespace resflow::models {
 namespace {
 // He's gain for a leaky ReLU of slope 0.1.
 constexpr double kReluGain = 1.4;
+// The change is of the order of 0.05: a unit output would make the first steps of training far too large.
+constexpr double kChangeScale = 0.1;
 }  // namespace
 
 ResidualBlock::ResidualBlock(Module& parent, const std::string& name, int64_t channels, int64_t embedding)
@@ -31,7 +33,7 @@ CompactRemover::CompactRemover(const CompactConfig& config)
 CompactRemover::Output CompactRemover::forward(const Tensor& image) const {
   Tensor h = conv_in_.forward(at::pixel_unshuffle(image - 0.5, kUnshuffle).contiguous(at::MemoryFormat::ChannelsLast));  // [B, C, h, w]
   for (const auto& block : blocks_) h = block->forward(h);
-  const Tensor change = at::pixel_shuffle(conv_out_.forward(h), kUnshuffle);  // [B, 3, H, W]
+  const Tensor change = kChangeScale * at::pixel_shuffle(conv_out_.forward(h), kUnshuffle);  // [B, 3, H, W]
   return {image + change, h};
 }
 

@@ -1,0 +1,90 @@
+// resflow bench: seconds on this machine, each beside a baseline of the same run.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+
+#include "command.h"
+#include "resflow/core/device.h"
+#include "resflow/core/files.h"
+#include "resflow/restore/restorer.h"
+
+namespace resflow::cli {
+namespace {
+
+struct State {
+  restore::ModelOptions model;
+  int64_t repeats = 5, side = 128;
+  std::string output;
+};
+
+template <class Work>
+double median_seconds(int64_t repeats, Work&& work) {
+  work();  // warm-up
+  std::vector<double> times;
+  for (int64_t i = 0; i < repeats; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+std::string processor() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+int run(const State& state) {
+  const restore::Restorer restorer(state.model);
+  image::Picture source;
+  source.pixels = noise_window(Stream(1, "bench"), 3, 0, 0, state.side, state.side).mul_(0.1).add_(0.5).clamp_(0, 1).squeeze(0);
+  const auto time_restore = [&](double strength, int64_t steps) {
+    return median_seconds(state.repeats, [&] { restorer.restore(source, {.scale = 4, .steps = steps, .strength = strength}); });
+  };
+  // The baseline: the same number of multiplications as bare convolutions, what this machine gives libtorch at best.
+  c10::InferenceMode inference;
+  const Tensor map = at::randn({1, 64, state.side, state.side}).contiguous(at::MemoryFormat::ChannelsLast), weight = at::randn({64, 64, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast);
+  const double conv = median_seconds(4 * state.repeats, [&] { at::conv2d(map, weight, {}, 1, 1); });
+  const double conv_gflops = 2.0 * 9 * 64 * 64 * static_cast<double>(state.side * state.side) / conv / 1e9;
+  const double remover = time_restore(0, 1), one = time_restore(1, 1), four = time_restore(1, 4);
+  const double step = (four - one) / 3;
+  const auto row = [&](double seconds) { return Json{{"seconds", seconds}, {"in_bare_convolutions", seconds / conv}}; };
+  const Json report = {
+      {"machine", {{"processor", processor()}, {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}, {"threads", at::get_num_threads()}}},
+      {"version", RESFLOW_VERSION},
+      {"commit", RESFLOW_COMMIT},
+      {"source", fmt::format("{0}x{0}, x4", state.side)},
+      {"repeats", state.repeats},
+      {"baseline", {{"what", "one 3x3 convolution of 64 channels at a quarter of the result's side"}, {"seconds", conv}, {"gflop_per_second", conv_gflops}}},
+      {"remover_alone", row(remover)},
+      {"flow_step", row(step)},
+      {"restore_1_step", row(one)},
+      {"restore_4_steps", row(four)},
+  };
+  if (!state.output.empty()) write_text_atomically(state.output, report.dump(2) + "\n");
+  std::printf("%s\n", report.dump(2).c_str());
+  return kGood;
+}
+
+}  // namespace
+
+std::function<int()> command_bench(CLI::App& app) {
+  auto state = std::make_shared<State>();
+  add_options(app, state->model);
+  app.add_option("--repeats", state->repeats, "Timed runs of each; the median counts")->capture_default_str()->check(CLI::Range(1, 1000));
+  app.add_option("--side", state->side, "Side of the source picture")->capture_default_str()->check(CLI::Range(16, 4096));
+  app.add_option("-o,--output", state->output, "Also write the JSON here");
+  return [state] { return run(*state); };
+}
+
+}  // namespace resflow::cli

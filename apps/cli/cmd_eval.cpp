@@ -1,0 +1,50 @@
+// resflow eval --pred DIR [--ref DIR] --metrics psnr,ssim,niqe
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "command.h"
+#include "resflow/core/log.h"
+#include "resflow/eval/runner.h"
+
+namespace resflow::cli {
+
+std::function<int()> command_eval(CLI::App& app) {
+  struct State {
+    eval::EvalOptions options;
+    bool json = false;
+  };
+  auto state = std::make_shared<State>();
+  add_options(app, state->options);
+  app.add_flag("--json", state->json, "Print everything as JSON");
+  app.footer("Example:\n  resflow eval --pred restored/ --ref originals/ --metrics psnr,ssim,niqe");
+  return [state] {
+    const auto report = eval::evaluate(state->options, {.on_progress = progress_printer(""), .stop = interrupted()});
+    end_progress();
+    for (const auto& note : report.notes) log_warn(note);
+    if (state->json) {
+      std::printf("%s\n", report.to_json().dump(2).c_str());
+      return static_cast<int>(kGood);
+    }
+    size_t widest = 4;
+    for (const auto& row : report.rows) widest = std::max(widest, row.name.size());
+    std::string line = fmt::format("{:{}}", "", widest);
+    for (const auto& metric : report.options.metrics) line += fmt::format("  {:>9}", metric);
+    std::printf("%s\n", line.c_str());
+    const auto cell = [](std::optional<double> value) { return value ? fmt::format("  {:9.4f}", *value) : fmt::format("  {:>9}", "-"); };
+    for (const auto& row : report.rows) {
+      line = fmt::format("{:{}}", row.name, widest);
+      for (const auto& metric : report.options.metrics) {
+        const auto found = row.scores.find(metric);
+        line += cell(found == row.scores.end() ? std::nullopt : std::optional<double>(found->second));
+      }
+      std::printf("%s\n", line.c_str());
+    }
+    line = fmt::format("{:{}}", "mean", widest);
+    for (const auto& metric : report.options.metrics) line += cell(report.mean(metric));
+    std::printf("%s\n", line.c_str());
+    return static_cast<int>(kGood);
+  };
+}
+
+}  // namespace resflow::cli

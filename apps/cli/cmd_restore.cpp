@@ -1,0 +1,85 @@
+// resflow restore IN... -o OUT
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "command.h"
+#include "resflow/core/log.h"
+#include "resflow/restore/batch.h"
+
+namespace resflow::cli {
+namespace {
+
+struct State {
+  std::vector<std::string> inputs;
+  std::string output, compare;
+  bool json = false;
+  restore::ModelOptions model;
+  restore::RestoreOptions restore;
+  image::EncodeOptions encode;
+  image::DecodeLimits limits;
+};
+
+void print_item(const Json& entry) {
+  if (entry.contains("error")) {
+    log_warn(entry["error"].get<std::string>());
+    return;
+  }
+  for (const auto& note : entry.value("notes", std::vector<std::string>{})) log_warn(entry["input"].get<std::string>() + ": " + note);
+  const auto& result = entry["result"];
+  log_info(fmt::format("{} -> {}  {}x{}, {:.1f} s", entry["input"].get<std::string>(), entry["output"].get<std::string>(), result["width"].dump(),
+                       result["height"].dump(), entry["seconds"].get<double>()));
+}
+
+int run(State& state) {
+  check_fields(state.model);
+  check_fields(state.restore);
+  check_fields(state.encode);
+  check_fields(state.limits);
+  const auto items = restore::plan_batch(state.inputs, state.output, state.encode.format);
+  if (!state.compare.empty() && items.size() != 1) throw_user_error({.where = "restore", .problem = "--compare with several pictures", .wanted = "one input"});
+  // Only the folder's names depend on --format; a file's format is its extension.
+  auto encode = state.encode;
+  if (items.size() == 1 && items[0].output == std::filesystem::path(state.output)) {
+    if (encode.format != "auto" && encode.format != image::format_of_extension(state.output))
+      throw_user_error({.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + encode.format, .got = state.output});
+  }
+  const restore::Restorer restorer(state.model);
+  const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
+  const auto result = restore::run_batch(restorer, items, state.restore, encode, state.limits, job,
+                                         [](const Json& entry) {
+                                           end_progress();
+                                           print_item(entry);
+                                         },
+                                         state.compare);
+  if (state.json) std::printf("%s\n", Json({{"items", result.items}, {"failed", result.failed}}).dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  if (result.failed == 0) return kGood;
+  if (items.size() > 1) {
+    std::fprintf(stderr, "resflow: %lld of %zu pictures failed:\n", static_cast<long long>(result.failed), items.size());
+    for (const auto& entry : result.items)
+      if (entry.contains("error")) std::fprintf(stderr, "  %s\n", entry["input"].get<std::string>().c_str());
+    return kSomeFailed;
+  }
+  return kUserError;  // the one picture that was asked for
+}
+
+}  // namespace
+
+std::function<int()> command_restore(CLI::App& app) {
+  auto state = std::make_shared<State>();
+  app.add_option("inputs", state->inputs, "Pictures, folders of pictures, globs")->required();
+  app.add_option("-o,--output", state->output, "A file, or a folder (kept stems)")->required();
+  app.add_option("--compare", state->compare, "Also write source and result side by side to this file");
+  app.add_flag("--json", state->json, "Print what was done as JSON");
+  add_options(app, state->restore);
+  add_options(app, state->model);
+  add_options(app, state->encode);
+  add_options(app, state->limits);
+  app.footer(
+      "Examples:\n  resflow restore old.jpg -o restored.png\n  resflow restore scans/ -o restored/ --format tiff --scale 2\n"
+      "  resflow restore 'album/*.jpg' -o out/ --sigma-s 0.3 --seed 7 --steps 8\n"
+      "Exit codes: 0 all good, 1 some pictures failed, 2 wrong input or option, 70 bug, 130 cancelled.");
+  return [state] { return run(*state); };
+}
+
+}  // namespace resflow::cli

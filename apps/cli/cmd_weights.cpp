@@ -1,0 +1,135 @@
+// resflow pack | merge | inspect: files of tensors.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <fstream>
+#include <set>
+
+#include "command.h"
+#include "resflow/core/device.h"
+#include "resflow/core/files.h"
+#include "resflow/core/log.h"
+#include "resflow/restore/batch.h"
+#include "resflow/weights/safetensors.h"
+
+namespace resflow::cli {
+namespace {
+
+std::set<std::string> names_in(const std::string& path) {
+  std::set<std::string> names;
+  std::istringstream lines(read_text(path));
+  for (std::string line; std::getline(lines, line);)
+    if (!line.empty() && line[0] != '#') names.insert(line);
+  return names;
+}
+
+int pack(const std::vector<std::string>& inputs, const std::string& output, const std::string& only, const std::string& except) {
+  const auto wanted = only.empty() ? std::set<std::string>() : names_in(only), unwanted = except.empty() ? std::set<std::string>() : names_in(except);
+  std::vector<std::pair<std::string, Tensor>> images;
+  for (const auto& item : restore::plan_batch(inputs, "packed/", "png")) {
+    const std::string name = item.input.filename().string();
+    if ((!only.empty() && !wanted.contains(name)) || unwanted.contains(name)) continue;
+    if (interrupted().stop_requested()) throw Cancelled();
+    images.emplace_back(item.input.stem().string(), image::read_picture(item.input).pixels.mul(255).round_().to(at::kByte));  // [3, H, W]
+  }
+  if (images.empty()) throw_user_error({.where = "pack", .problem = "no picture left to pack"});
+  weights::write_safetensors(output, images, {{"kind", "resflow shard"}});
+  log_info(fmt::format("{} pictures -> {}", images.size(), output));
+  return kGood;
+}
+
+int merge(const std::vector<std::string>& inputs, const std::string& output, const std::vector<std::string>& defaults) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  std::map<std::string, std::string> metadata;
+  std::set<std::string> names;
+  for (const auto& path : inputs) {
+    const auto file = weights::TensorFile::open(path);
+    for (const auto& name : file.names()) {
+      if (!names.insert(name).second) throw_user_error({.where = path, .problem = "tensor '" + name + "' is in another file too"});
+      tensors.emplace_back(name, file.get(name));
+    }
+    for (const auto& [key, value] : file.metadata()) {
+      if (key == "part" || key == "step") continue;
+      if (const auto [other, fresh] = metadata.emplace(key, value); !fresh && other->second != value)
+        throw_user_error({.where = path, .problem = "metadata '" + key + "' differs", .wanted = other->second, .got = value, .hint = "Are these parts of one model?"});
+    }
+  }
+  Json values = Json::object();
+  for (const auto& item : defaults) {
+    const auto split = item.find('=');
+    const Json value = split == std::string::npos ? Json() : Json::parse(item.substr(split + 1), nullptr, /*allow_exceptions=*/false);
+    if (!value.is_number()) throw_user_error({.where = "--default", .problem = "bad default", .wanted = "name=number", .got = item});
+    values[item.substr(0, split)] = value;
+  }
+  if (!values.empty()) metadata["defaults"] = values.dump();
+  weights::write_safetensors(output, tensors, metadata);
+  log_info(fmt::format("{} tensors -> {}", tensors.size(), output));
+  return kGood;
+}
+
+int inspect(const std::string& path, bool json) {
+  const auto file = weights::TensorFile::open(path);
+  std::map<std::string, std::pair<int64_t, int64_t>> types;  // dtype -> tensors, numbers
+  int64_t numbers = 0;
+  for (const auto& name : file.names()) {
+    const int64_t count = c10::multiply_integers(file.shape(name));
+    auto& [tensors, total] = types[dtype_name(file.dtype(name))];
+    ++tensors;
+    total += count;
+    numbers += count;
+  }
+  Json report = {{"file", path}, {"format", "safetensors"}, {"tensors", file.names().size()}, {"parameters", numbers}, {"metadata", file.metadata()}};
+  for (const auto& [type, counts] : types) report["types"][type] = {{"tensors", counts.first}, {"parameters", counts.second}};
+  if (json) {
+    for (const auto& name : file.names()) report["names"][name] = file.shape(name);
+    std::printf("%s\n", report.dump(2).c_str());
+    return kGood;
+  }
+  std::printf("%s: safetensors, %zu tensors, %lld parameters\n", path.c_str(), file.names().size(), static_cast<long long>(numbers));
+  for (const auto& [type, counts] : types) std::printf("  %-6s %lld tensors, %lld parameters\n", type.c_str(), static_cast<long long>(counts.first), static_cast<long long>(counts.second));
+  for (const auto& [key, value] : file.metadata()) std::printf("  %s: %s\n", key.c_str(), value.c_str());
+  return kGood;
+}
+
+}  // namespace
+
+std::function<int()> command_pack(CLI::App& app) {
+  struct State {
+    std::vector<std::string> inputs;
+    std::string output, only, except;
+  };
+  auto state = std::make_shared<State>();
+  app.add_option("inputs", state->inputs, "Pictures, folders of pictures, globs")->required();
+  app.add_option("-o,--output", state->output, "The shard (.safetensors)")->required();
+  app.add_option("--only", state->only, "Text file of file names: pack these alone");
+  app.add_option("--except", state->except, "Text file of file names: leave these out");
+  app.footer("Example:\n  resflow pack photos/ -o data/train.safetensors --except configs/validation.txt");
+  return [state] { return pack(state->inputs, state->output, state->only, state->except); };
+}
+
+std::function<int()> command_merge(CLI::App& app) {
+  struct State {
+    std::vector<std::string> inputs, defaults;
+    std::string output;
+  };
+  auto state = std::make_shared<State>();
+  app.add_option("inputs", state->inputs, "Weight files with different tensors")->required();
+  app.add_option("-o,--output", state->output, "The joined file")->required();
+  app.add_option("--default", state->defaults, "name=number: how the weights are best used (steps, sigma_s)");
+  app.footer("Example:\n  resflow merge runs/dr/weights.safetensors runs/flow/weights.safetensors -o compact.safetensors --default steps=4 --default sigma_s=0.05");
+  return [state] { return merge(state->inputs, state->output, state->defaults); };
+}
+
+std::function<int()> command_inspect(CLI::App& app) {
+  struct State {
+    std::string path;
+    bool json = false;
+  };
+  auto state = std::make_shared<State>();
+  app.add_option("file", state->path, "A weight file")->required();
+  app.add_flag("--json", state->json, "Print everything as JSON, every tensor named");
+  return [state] { return inspect(state->path, state->json); };
+}
+
+}  // namespace resflow::cli

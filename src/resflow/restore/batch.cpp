@@ -1,0 +1,148 @@
+#include "resflow/restore/batch.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <glob.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "resflow/core/log.h"
+#include "resflow/image/resize.h"
+#include "resflow/image/side_by_side.h"
+
+namespace resflow::restore {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> expand_glob(const std::string& pattern) {
+  glob_t found{};
+  std::vector<fs::path> out;
+  if (::glob(pattern.c_str(), GLOB_TILDE, nullptr, &found) == 0)
+    for (size_t i = 0; i < found.gl_pathc; ++i) out.emplace_back(found.gl_pathv[i]);
+  ::globfree(&found);
+  return out;
+}
+
+std::vector<fs::path> pictures_in(const fs::path& folder) {
+  std::vector<fs::path> out;
+  for (const auto& item : fs::directory_iterator(folder))
+    if (item.is_regular_file() && !item.path().filename().string().starts_with('.') && !image::format_of_extension(item.path()).empty()) out.push_back(item.path());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::vector<fs::path> expand(const std::vector<std::string>& inputs) {
+  std::vector<fs::path> out;
+  for (const auto& input : inputs) {
+    std::vector<fs::path> here;
+    if (fs::is_directory(input)) {
+      here = pictures_in(input);
+      if (here.empty()) throw_user_error({.where = input, .problem = "the folder has no pictures"});
+    } else if (!fs::exists(input) && input.find_first_of("*?[") != std::string::npos) {
+      here = expand_glob(input);
+      if (here.empty()) throw_user_error({.where = input, .problem = "the pattern matches no file"});
+    } else {
+      here = {input};  // missing files are told one by one, after the rest is done
+    }
+    for (auto& path : here)
+      if (std::find(out.begin(), out.end(), path) == out.end()) out.push_back(std::move(path));
+  }
+  return out;
+}
+
+fs::path result_name(const fs::path& input, const std::string& format) {
+  std::string extension = format;
+  if (format == "auto") {
+    const std::string own = image::format_of_extension(input);
+    extension = !own.empty() && image::can_write(own) ? input.extension().string().substr(1) : "png";
+  }
+  return input.stem().string() + "." + extension;
+}
+
+Json restore_one(const Restorer& restorer, const BatchItem& item, const RestoreOptions& options, image::EncodeOptions encode, const image::DecodeLimits& limits,
+                 const Job& job, const fs::path& compare) {
+  const image::Picture source = image::read_picture(item.input, limits);
+  Restored restored = restorer.restore(source, options, job);
+  encode.text["parameters"] = parameters_text(restored.manifest);
+  encode.text["resflow"] = restored.manifest.dump();
+  auto notes = source.notes;
+  for (auto& note : image::write_picture(item.output, restored.picture, encode)) notes.push_back(std::move(note));
+  Json entry = {{"input", item.input.string()}, {"output", item.output.string()}};
+  entry.update(restored.manifest);
+  if (!notes.empty()) entry["notes"] = notes;
+  if (!compare.empty()) {
+    const Tensor& pixels = restored.picture.pixels;
+    const Tensor before = image::resize(source.pixels, pixels.size(1), pixels.size(2)).clamp_(0, 1);
+    image::Picture sheet;
+    sheet.pixels = image::side_by_side({before, pixels});
+    image::write_picture(compare, sheet);
+    entry["compare"] = compare.string();
+  }
+  return entry;
+}
+
+}  // namespace
+
+std::vector<BatchItem> plan_batch(const std::vector<std::string>& inputs, const fs::path& output, const std::string& format) {
+  const auto files = expand(inputs);
+  if (files.empty()) throw_user_error({.where = "restore", .problem = "no input"});
+  const bool named_folder = !output.has_filename() || fs::is_directory(output);
+  const bool single_file = files.size() == 1 && !fs::is_directory(inputs[0]) && !named_folder && !image::format_of_extension(output).empty();
+  if (!single_file && !named_folder && output.has_extension() && !image::format_of_extension(output).empty())
+    throw_user_error({.where = output.string(), .problem = fmt::format("{} inputs, one output file", files.size()), .wanted = "a folder as --output"});
+  if (!single_file && fs::exists(output) && !fs::is_directory(output))
+    throw_user_error({.where = output.string(), .problem = "is a file", .wanted = "a folder, or a file with a picture's extension"});
+  std::vector<BatchItem> items;
+  std::map<fs::path, fs::path> taken;
+  for (const auto& input : files) {
+    const fs::path to = single_file ? output : output / result_name(input, format);
+    if (const auto [other, fresh] = taken.emplace(to.lexically_normal(), input); !fresh)
+      throw_user_error({.where = to.string(), .problem = "two inputs would be written there: " + other->second.string() + " and " + input.string(),
+                        .hint = "Restore them into different folders"});
+    std::error_code ignored;
+    if (fs::equivalent(to, input, ignored))
+      throw_user_error({.where = to.string(), .problem = "the result would replace its own source", .hint = "Choose another --output"});
+    items.push_back({input, to});
+  }
+  return items;
+}
+
+BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const RestoreOptions& options, const image::EncodeOptions& encode,
+                      const image::DecodeLimits& limits, const Job& job, const std::function<void(const Json&)>& on_item, const fs::path& compare) {
+  BatchResult result;
+  for (const auto& item : items) {
+    Json entry;
+    try {
+      job.throw_if_stopped();
+      std::error_code error;
+      if (item.output.has_parent_path()) fs::create_directories(item.output.parent_path(), error);
+      if (error) throw_user_error({.where = item.output.parent_path().string(), .problem = "cannot be created: " + error.message()});
+      entry = restore_one(restorer, item, options, encode, limits, job, compare);
+    } catch (const UserError& error) {
+      entry = {{"input", item.input.string()}, {"error", error.what()}};
+    } catch (const std::bad_alloc& error) {
+      entry = {{"input", item.input.string()}, {"error", readable_message(error)}};
+    } catch (const c10::Error& error) {
+      if (!readable_message(error).starts_with("out of memory")) throw;
+      entry = {{"input", item.input.string()}, {"error", readable_message(error)}};
+    }
+    if (entry.contains("error")) ++result.failed;
+    on_item(entry);
+    result.items.push_back(std::move(entry));
+  }
+  return result;
+}
+
+std::string parameters_text(const Json& manifest) {
+  const auto& options = manifest.at("options");
+  return fmt::format("Steps: {}, Sampler: {}, Seed: {}, Size: {}x{}, Model hash: {}, Model: {}, Denoising strength: {}, Sigma s: {}, Version: {}",
+                     options.at("steps").dump(), options.at("sampler").get<std::string>(), options.at("seed").dump(), manifest.at("result").at("width").dump(),
+                     manifest.at("result").at("height").dump(), manifest.at("model").at("fingerprint").get<std::string>(),
+                     manifest.at("model").at("name").get<std::string>(), options.at("strength").dump(), options.at("sigma_s").dump(),
+                     manifest.at("program").get<std::string>());
+}
+
+}  // namespace resflow::restore

@@ -1,0 +1,54 @@
+// What a restoration is told. --help, the manifest and later the server's form are drawn from this list.
+#pragma once
+
+#include <string>
+
+#include "resflow/core/fields.h"
+#include "resflow/flow/sampler.h"
+#include "resflow/image/color_fix.h"
+
+namespace resflow::restore {
+
+// Which model, where it runs. Fixed while a Restorer lives.
+struct ModelOptions {
+  std::string model = "compact";
+  std::string device = "auto";
+  std::string dtype = "auto";
+
+  template <class Self, class Visitor>
+  static void fields(Self& o, Visitor&& visit) {
+    visit("model", o.model, "Model: compact (shipped), or the path of a weight file");
+    visit("device", o.device, "auto, cpu, cuda or cuda:N");
+    visit("dtype", o.dtype, "Number type: auto (bf16 where it is fast), f32, bf16, f16", OneOf{{"auto", "f32", "bf16", "f16"}});
+  }
+};
+
+struct RestoreOptions {
+  double scale = 0;
+  int64_t width = 0, height = 0;
+  int64_t steps = 0;
+  int64_t seed = 0;
+  double strength = 1;
+  double sigma_s = 0;
+  std::string sampler = "euler";
+  std::string color_fix = "none";
+  int64_t tile = 512;
+  int64_t overlap = 96;
+
+  template <class Self, class Visitor>
+  static void fields(Self& o, Visitor&& visit) {
+    visit("scale", o.scale, "Enlargement; 0 = 4 for pictures under 512 px, else 2; 1 restores in place", Range{0, 16});
+    visit("width", o.width, "Width of the result in pixels; with it alone the height follows", Range{0, 65500});
+    visit("height", o.height, "Height of the result in pixels; with it alone the width follows", Range{0, 65500});
+    visit("steps", o.steps, "Denoising steps; 0 = the model's default", Range{0, 200});
+    visit("seed", o.seed, "Seed of the noise: the same seed gives the same picture", Range{0, 9e15});
+    visit("strength", o.strength, "How much of the flow is applied: 0 = the degradation remover alone, 1 = all", Range{0, 1});
+    visit("sigma_s", o.sigma_s, "Start noise: small is faithful, large invents; 0 = the model's default", Range{0, 2});
+    visit("sampler", o.sampler, "ODE solver", OneOf{flow::samplers().names()});
+    visit("color_fix", o.color_fix, "Colours taken back from the source", OneOf{image::color_fixes().names()});
+    visit("tile", o.tile, "Side of a tile in result pixels (memory grows with it)", Range{128, 8192});
+    visit("overlap", o.overlap, "Pixels that neighbouring tiles share", Range{16, 2048});
+  }
+};
+
+}  // namespace resflow::restore

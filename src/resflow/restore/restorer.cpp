@@ -1,0 +1,162 @@
+#include "resflow/restore/restorer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "resflow/core/data_path.h"
+#include "resflow/core/device.h"
+#include "resflow/flow/denoise.h"
+#include "resflow/flow/schedule.h"
+#include "resflow/image/color_fix.h"
+#include "resflow/image/resize.h"
+#include "resflow/image/tiles.h"
+
+namespace resflow::restore {
+namespace {
+
+constexpr double kMostPixels = 1e9;
+constexpr int64_t kMultiple = models::CompactFlow::kMultiple;
+
+bool constant(const Tensor& plane) { return plane.min().item<float>() == plane.max().item<float>(); }
+
+}  // namespace
+
+Size target_size(const RestoreOptions& options, Size source) {
+  const auto w = static_cast<double>(source.width), h = static_cast<double>(source.height);
+  if ((options.width > 0 || options.height > 0) && options.scale > 0)
+    throw_user_error({.where = "restore", .problem = "--scale together with --width or --height", .hint = "Give one or the other"});
+  double width = static_cast<double>(options.width), height = static_cast<double>(options.height);
+  if (width == 0 && height == 0) {
+    const double scale = options.scale > 0 ? options.scale : std::max(w, h) < 512 ? 4 : 2;
+    width = w * scale;
+    height = h * scale;
+  } else if (height == 0) {
+    height = h * width / w;
+  } else if (width == 0) {
+    width = w * height / h;
+  }
+  const Size size{.width = std::max<int64_t>(1, std::llround(width)), .height = std::max<int64_t>(1, std::llround(height))};
+  if (static_cast<double>(size.width) * static_cast<double>(size.height) > kMostPixels)
+    throw_user_error({.where = "restore", .problem = "the result is too large", .wanted = "at most 1000 Mpx",
+                      .got = fmt::format("{}x{} = {:.0f} Mpx", size.width, size.height, static_cast<double>(size.width * size.height) / 1e6), .hint = "Choose a smaller --scale"});
+  return size;
+}
+
+std::filesystem::path model_path(const std::string& name) {
+  if (name == "compact") return data_file("weights/compact.safetensors");
+  if (!std::filesystem::exists(name))
+    throw_user_error({.where = "model", .problem = "no such model", .wanted = "compact, or the path of a weight file", .got = name});
+  return name;
+}
+
+Restorer::Restorer(const ModelOptions& options)
+    : options_(options),
+      device_(parse_device(options.device)),
+      dtype_(parse_dtype(options.dtype, device_)),
+      model_(models::CompactModel::load(model_path(options.model), device_, dtype_)) {}
+
+// What is the same for all tiles of a picture.
+struct Restorer::Plan {
+  Size size;  // of the result, not padded
+  RestoreOptions options;
+  int64_t steps = 0;
+  double sigma_s = 0, strength = 1;
+  std::vector<double> sigmas;
+  std::vector<image::Tile> tiles;  // of the padded result
+  Stream noise;
+  bool color_by_tile = false;
+  int64_t total_steps = 0;
+  mutable int64_t steps_done = 0;
+};
+
+Restored Restorer::restore(const image::Picture& source, const RestoreOptions& options, const Job& job) const {
+  check_fields(options);
+  const auto start = std::chrono::steady_clock::now();
+  c10::InferenceMode inference;
+  Plan plan{.size = target_size(options, {.width = source.pixels.size(2), .height = source.pixels.size(1)}), .options = options,
+            .noise = Stream(static_cast<uint64_t>(options.seed), "restore.noise")};
+  plan.steps = options.steps > 0 ? options.steps : model_->defaults.steps;
+  plan.sigma_s = options.sigma_s > 0 ? options.sigma_s : model_->defaults.sigma_s;
+  plan.strength = options.strength;
+  if (plan.strength > 0) plan.sigmas = flow::linear_sigmas(static_cast<int>(plan.steps), plan.strength);
+  const int64_t height = image::padded_size(plan.size.height, kMultiple), width = image::padded_size(plan.size.width, kMultiple);
+  plan.tiles = image::plan_tiles(height, width, options.tile, options.overlap, kMultiple);
+  // A wavelet's reach is smaller than a tile; the other fixes need the statistics of the whole picture.
+  plan.color_by_tile = options.color_fix == "wavelet";
+  const bool with_alpha = source.alpha.defined() && !constant(source.alpha);
+  const auto per_tile = static_cast<int64_t>(plan.sigmas.empty() ? 1 : plan.sigmas.size() - 1);
+  plan.total_steps = static_cast<int64_t>(plan.tiles.size()) * (per_tile + (with_alpha ? 1 : 0));
+
+  Restored out;
+  out.picture = source;
+  out.picture.pixels = restore_pixels(source.pixels, plan, job);
+  if (!plan.color_by_tile && options.color_fix != "none") {
+    const Tensor style = image::resize(source.pixels, plan.size.height, plan.size.width).unsqueeze(0);
+    out.picture.pixels = image::fix_color(options.color_fix, out.picture.pixels.unsqueeze(0), style).squeeze(0).clamp_(0, 1);
+  }
+  if (with_alpha) {  // its own noise would show as holes: the remover alone
+    Plan alpha_plan = plan;
+    alpha_plan.strength = 0;
+    alpha_plan.sigmas.clear();
+    alpha_plan.color_by_tile = false;
+    out.picture.alpha = restore_pixels(source.alpha.expand({3, -1, -1}).contiguous(), alpha_plan, job).mean(0, /*keepdim=*/true);
+  } else if (source.alpha.defined()) {
+    out.picture.alpha = source.alpha.flatten()[0].expand({1, plan.size.height, plan.size.width}).contiguous();
+  }
+
+  Json used = fields_to_json(options);
+  used["steps"] = plan.steps;
+  used["sigma_s"] = plan.sigma_s;
+  out.manifest = {{"program", "resflow " RESFLOW_VERSION},
+                  {"model", {{"name", options_.model}, {"fingerprint", model_->fingerprint}, {"device", device_.str()}, {"dtype", dtype_name(dtype_)}}},
+                  {"options", used},
+                  {"source", {{"width", source.pixels.size(2)}, {"height", source.pixels.size(1)}, {"format", source.metadata.format}}},
+                  {"result", {{"width", plan.size.width}, {"height", plan.size.height}, {"tiles", plan.tiles.size()}}},
+                  {"nfe", plan.sigmas.empty() ? 0 : per_tile * flow::samplers().make(options.sampler)->calls_per_step()},
+                  {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
+  return out;
+}
+
+Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const {
+  const int64_t height = image::padded_size(plan.size.height, kMultiple), width = image::padded_size(plan.size.width, kMultiple);
+  image::TileBlender blender(3, height, width, plan.tiles);
+  for (const auto& tile : plan.tiles) {
+    job.throw_if_stopped();
+    // Enlarged tile by tile: the whole enlarged picture is never held. Beyond the picture's edge it is padded.
+    const image::Region inside{.y = tile.y, .x = tile.x, .height = std::min(tile.height, plan.size.height - tile.y), .width = std::min(tile.width, plan.size.width - tile.x)};
+    Tensor enlarged = image::resize_region(pixels, plan.size.height, plan.size.width, inside).clamp_(0, 1).unsqueeze(0);  // [1, 3, h, w]
+    if (inside.height < tile.height || inside.width < tile.width)
+      enlarged = at::replication_pad2d(enlarged, {0, tile.width - inside.width, 0, tile.height - inside.height});
+    blender.add(tile, restore_tile(enlarged, tile.y, tile.x, plan, job));
+  }
+  return blender.result().narrow(1, 0, plan.size.height).narrow(2, 0, plan.size.width).clamp(0, 1);
+}
+
+Tensor Restorer::restore_tile(const Tensor& enlarged, int64_t y, int64_t x, const Plan& plan, const Job& job) const {
+  const auto report = [&] { job.report({.stage = "restore", .done = ++plan.steps_done, .of = plan.total_steps}); };
+  const Tensor image = enlarged.to(device_, dtype_);
+  const auto removed = model_->remover.forward(image);
+  Tensor restored = removed.reference.to(at::kFloat);  // [1, 3, h, w]
+  if (plan.strength > 0) {
+    const auto condition = model_->flow.prepare(image, {.reference = restored, .features = removed.features});
+    const auto scalar = [&](double value) { return at::full({1}, value, at::TensorOptions().dtype(at::kFloat).device(device_)); };
+    const Tensor sigma_s = scalar(plan.sigma_s);
+    const flow::VelocityFn velocity = [&](const Tensor& z, double t) { return model_->flow.velocity(z, scalar(t), sigma_s, condition); };
+    // One noise field for the whole picture: tiles agree where they overlap. Strength below 1 starts nearer to y*.
+    const Tensor noise = noise_window(plan.noise, 3, y, x, image.size(2), image.size(3)).to(device_);
+    const Tensor z = restored + plan.sigmas.front() * plan.sigma_s * noise;
+    const auto sampler = flow::samplers().make(plan.options.sampler);
+    restored = flow::denoise(velocity, z, plan.sigmas, *sampler, {.on_progress = [&](const Progress&) { report(); }, .stop = job.stop});
+  } else {
+    report();
+  }
+  restored = restored.to(at::kCPU, at::kFloat);
+  if (plan.color_by_tile) restored = image::fix_color(plan.options.color_fix, restored, enlarged);
+  return restored.squeeze(0);
+}
+
+}  // namespace resflow::restore
