@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `make demo` does once the program is built: restores IMAGE, or a photograph made poor for the purpose, and draws both
 # beside each other. Does nothing that is already done.
-#   IMAGE  the picture to restore. Default: scikit-image's photograph of Eileen Collins (NASA, public domain), degraded.
+#   IMAGE  the picture to restore. Default: scikit-image's photograph of a coffee cup (CC0), made poor.
 #   SCALE  how much larger the result is. Default: what `resflow restore` takes by itself; 4 for the default photograph.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,11 +22,11 @@ if [[ -n "${IMAGE:-}" ]]; then
   [[ -f "$IMAGE" ]] || { printf "demo: IMAGE=%s: no such file\n" "$IMAGE" >&2; exit 2; }
   input="$IMAGE"
 else
-  photo="$(.venv/bin/python -c 'import importlib.util as u, os; print(os.path.dirname(u.find_spec("skimage").origin))')/data/astronaut.png"
-  input=demo/astronaut-poor.png
+  photo="$(.venv/bin/python -c 'import importlib.util as u, os; print(os.path.dirname(u.find_spec("skimage").origin))')/data/coffee.png"
+  input=demo/coffee-poor.png
   scale="${scale:-4}"
   if ! newer "$input" "$photo"; then
-    "$program" degrade "$photo" -o "$input" --recipe real-esrgan --seed 1 --scale 4
+    "$program" degrade "$photo" -o "$input" --recipe see-sr --seed 1 --scale 4
   fi
 fi
 

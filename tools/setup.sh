@@ -16,7 +16,7 @@ stop() { printf 'setup: %s\n' "$@" >&2; exit 2; }
 
 # package[:program that does as well as the package]
 packages=(ca-certificates g++:g++ cmake:cmake ninja-build:ninja ccache:ccache pkg-config:pkg-config git:git python3:python3
-          libvips-dev doctest-dev nlohmann-json3-dev libcli11-dev libtomlplusplus-dev)
+          libvips-dev libstb-dev doctest-dev nlohmann-json3-dev libcli11-dev libtomlplusplus-dev)
 case "$purpose" in
   build | test | train) ;;
   lint) packages+=(clang-tidy:clang-tidy) ;;

@@ -53,7 +53,8 @@ TEST_CASE("png and tiff give back the very samples, of 8 and 16 bits, with alpha
 
 TEST_CASE("values outside of 0..1 are clamped and others rounded to the nearest level") {
   Folder folder;
-  const Picture picture{.pixels = at::tensor({-0.5f, 1.7f, 0.4999f / 255, 0.5001f / 255, 100.4f / 255, 100.6f / 255}).view({1, 1, 6}).expand({3, 1, 6})};
+  const Picture picture{.pixels =
+                            at::tensor({-0.5f, 1.7f, 0.4999f / 255, 0.5001f / 255, 100.4f / 255, 100.6f / 255}).view({1, 1, 6}).expand({3, 1, 6})};
   write_picture(folder.path / "a.png", picture);
   const Tensor got = read_picture(folder.path / "a.png").pixels[0][0] * 255;
   CHECK(apart(got, at::tensor({0.f, 255.f, 0.f, 1.f, 100.f, 101.f})) < 1e-4);

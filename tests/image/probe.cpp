@@ -52,7 +52,8 @@ Json described(const Picture& p) {
 Json run(const std::vector<std::string>& a) {
   if (a.at(0) == "info") {
     const auto info = probe(a.at(1));
-    return {{"width", info.width}, {"height", info.height}, {"bits", info.bits}, {"bands", info.bands}, {"pages", info.pages}, {"format", info.format}};
+    return {{"width", info.width}, {"height", info.height}, {"bits", info.bits},
+            {"bands", info.bands}, {"pages", info.pages},   {"format", info.format}};
   }
   if (a.at(0) == "read") {
     const auto picture = read_picture(a.at(1), a.size() > 3 ? DecodeLimits{std::stod(a[3])} : DecodeLimits{});
@@ -68,7 +69,8 @@ Json run(const std::vector<std::string>& a) {
     return {{"notes", write_picture(a.at(2), picture, options)}};
   }
   if (a.at(0) == "resize") {
-    dump(a.at(2), {resize(load(a.at(1), {1, std::stol(a.at(3)), std::stol(a.at(4))}), std::stol(a.at(5)), std::stol(a.at(6)), kernel_named(a.at(7)))});
+    dump(a.at(2),
+         {resize(load(a.at(1), {1, std::stol(a.at(3)), std::stol(a.at(4))}), std::stol(a.at(5)), std::stol(a.at(6)), kernel_named(a.at(7)))});
     return {};
   }
   if (a.at(0) == "color-fix") {

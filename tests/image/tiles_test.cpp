@@ -28,7 +28,7 @@ Tensor blend(const Tensor& image, const std::vector<Tile>& tiles, BlendOptions o
 struct Size {
   int64_t height, width, tile, overlap, multiple;
 };
-const std::vector<Size> sizes{{100, 130, 64, 16, 16}, {64, 64, 64, 16, 16}, {65, 64, 64, 16, 8}, {17, 300, 50, 12, 4},
+const std::vector<Size> sizes{{100, 130, 64, 16, 16}, {64, 64, 64, 16, 16}, {65, 64, 64, 16, 8},   {17, 300, 50, 12, 4},
                               {129, 257, 64, 32, 16}, {1, 1, 64, 16, 16},   {200, 190, 64, 40, 8}, {99, 101, 33, 0, 1}};
 const std::vector<BlendOptions> windows{{Window::feather}, {Window::feather, 7}, {Window::gaussian}};
 
@@ -53,7 +53,7 @@ TEST_CASE("tiles cover the padded picture, overlap enough, are aligned and flush
 }
 
 TEST_CASE("a small picture is one tile and a tile must exceed its overlap") {
-  CHECK(plan_tiles(40, 60, 64, 16, 16) == std::vector<Tile>{{0, 0, 48, 64}});
+  CHECK((plan_tiles(40, 60, 64, 16, 16) == std::vector<Tile>{{0, 0, 48, 64}}));
   CHECK_THROWS_AS(plan_tiles(100, 100, 32, 32, 16), UserError);
   CHECK_THROWS_AS(plan_tiles(100, 100, 8, 0, 16), UserError);
 }

@@ -10,9 +10,9 @@
 namespace resflow::image {
 namespace {
 
-constexpr int64_t near = 2, far = 9;     // the lines beside a border that it is compared with
-constexpr double quantum = 0.5 / 255;    // half an 8-bit step: what texture there is at least
-constexpr double floor_of_mean = 0.02;   // keeps two nearly zero means from making a large ratio
+constexpr int64_t near = 2, far = 9;    // the lines beside a border that it is compared with
+constexpr double quantum = 0.5 / 255;   // half an 8-bit step: what texture there is at least
+constexpr double floor_of_mean = 0.02;  // keeps two nearly zero means from making a large ratio
 
 // A picture as lines that run across a border: at(line, x). Transposed for horizontal borders.
 struct Lines {

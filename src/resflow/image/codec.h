@@ -3,7 +3,7 @@
 //
 // Memory, per pixel of the picture: reading 12 bytes (the float result; 16 with alpha) plus one strip of rows, and what the
 // format's own library holds (progressive JPEG, WebP, AVIF, GIF, BMP: the whole picture at 3-8 bytes). Writing: nothing beyond
-// the picture itself but strips (WebP and AVIF: the whole picture at 3-8 bytes).
+// the picture itself but strips (JPEG, WebP and AVIF: the whole picture at 3-8 bytes).
 #pragma once
 
 #include <cstdint>
@@ -29,10 +29,10 @@ struct Metadata {
 };
 
 struct Picture {
-  Tensor pixels;       // float [3, H, W], sRGB, 0..1, contiguous, CPU
-  Tensor alpha;        // float [1, H, W], 0..1, not premultiplied; undefined where the file has none
-  int bits = 8;        // per sample, of the source: 8 or 16 (float sources: 16)
-  bool grey = false;   // the source has one colour channel; `pixels` holds it three times
+  Tensor pixels;      // float [3, H, W], sRGB, 0..1, contiguous, CPU
+  Tensor alpha;       // float [1, H, W], 0..1, not premultiplied; undefined where the file has none
+  int bits = 8;       // per sample, of the source: 8 or 16 (float sources: 16)
+  bool grey = false;  // the source has one colour channel; `pixels` holds it three times
   Metadata metadata;
   std::vector<std::string> notes;  // what a person should know: frames left out, a damaged file, a profile replaced
 };

@@ -24,7 +24,9 @@ namespace fs = std::filesystem;
 constexpr int64_t strip_rows = 64;
 
 std::string sniff(std::string_view head) {
-  const auto at = [&](size_t offset, std::string_view magic) { return head.size() >= offset + magic.size() && head.substr(offset, magic.size()) == magic; };
+  const auto at = [&](size_t offset, std::string_view magic) {
+    return head.size() >= offset + magic.size() && head.substr(offset, magic.size()) == magic;
+  };
   if (at(0, "\x89PNG\r\n\x1a\n")) return "png";
   if (at(0, "\xff\xd8\xff")) return "jpg";
   if (at(0, "RIFF") && at(8, "WEBP")) return "webp";
@@ -42,7 +44,9 @@ std::string sniff(std::string_view head) {
 
 // Which file it is, told apart from every way in which it is none.
 std::string checked_format(const fs::path& path) {
-  const auto refuse = [&](const std::string& problem, const std::string& hint = "") { throw_user_error({.where = path.string(), .problem = problem, .hint = hint}); };
+  const auto refuse = [&](const std::string& problem, const std::string& hint = "") {
+    throw_user_error({.where = path.string(), .problem = problem, .hint = hint});
+  };
   std::error_code error;
   const auto status = fs::status(path, error);
   if (!fs::exists(status)) refuse("no such file", "Check the path");
@@ -145,11 +149,16 @@ bool to_unsigned(Chain& chain) {
   };
   switch (vips_image_get_format(chain.get())) {
     case VIPS_FORMAT_UCHAR:
-    case VIPS_FORMAT_USHORT: return true;
-    case VIPS_FORMAT_UINT: return scaled_by(65535.0 / 4294967295.0);
+    case VIPS_FORMAT_USHORT:
+      return true;
+    case VIPS_FORMAT_UINT:
+      return scaled_by(65535.0 / 4294967295.0);
     case VIPS_FORMAT_FLOAT:
-    case VIPS_FORMAT_DOUBLE: return scaled_by(65535.0);
-    default: vips_error("resflow", "signed and complex samples are not supported"); return false;
+    case VIPS_FORMAT_DOUBLE:
+      return scaled_by(65535.0);
+    default:
+      vips_error("resflow", "signed and complex samples are not supported");
+      return false;
   }
 }
 
@@ -172,9 +181,8 @@ bool colours_to_srgb(Chain& chain, VipsInterpretation space, Metadata& metadata,
                         space == VIPS_INTERPRETATION_LCH || space == VIPS_INTERPRETATION_YXY;
   const bool linear_float = vips_band_format_isfloat(vips_image_get_format(chain.get())) && facts.name.find("inear") != std::string::npos;
   if (lab_like || (linear_float && bands == 3)) {
-    if (linear_float && !lab_like && !chain.step([](VipsImage* in, VipsImage** out) {
-          return vips_copy(in, out, "interpretation", VIPS_INTERPRETATION_scRGB, nullptr);
-        }))
+    if (linear_float && !lab_like &&
+        !chain.step([](VipsImage* in, VipsImage** out) { return vips_copy(in, out, "interpretation", VIPS_INTERPRETATION_scRGB, nullptr); }))
       return false;
     metadata.icc.clear();
     notes.push_back("the file's colour space is written back as sRGB");
@@ -185,7 +193,8 @@ bool colours_to_srgb(Chain& chain, VipsInterpretation space, Metadata& metadata,
     if (cmyk)
       return vips_icc_transform(in, out, "srgb", "embedded", TRUE, "input_profile", "cmyk", "depth", 16, "intent", VIPS_INTENT_RELATIVE,
                                 "black_point_compensation", TRUE, nullptr);
-    return vips_icc_transform(in, out, "srgb", "embedded", TRUE, "depth", 16, "intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE, nullptr);
+    return vips_icc_transform(in, out, "srgb", "embedded", TRUE, "depth", 16, "intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE,
+                              nullptr);
   };
   if (cmyk) {
     metadata.icc.clear();
@@ -239,14 +248,22 @@ struct Placement {
 };
 Placement placement(int orientation, int64_t h, int64_t w) {
   switch (orientation) {
-    case 2: return {w - 1, w, -1};
-    case 3: return {h * w - 1, -w, -1};
-    case 4: return {(h - 1) * w, -w, 1};
-    case 5: return {0, 1, h};
-    case 6: return {h - 1, -1, h};
-    case 7: return {h * w - 1, -1, -h};
-    case 8: return {(w - 1) * h, 1, -h};
-    default: return {0, w, 1};
+    case 2:
+      return {w - 1, w, -1};
+    case 3:
+      return {h * w - 1, -w, -1};
+    case 4:
+      return {(h - 1) * w, -w, 1};
+    case 5:
+      return {0, 1, h};
+    case 6:
+      return {h - 1, -1, h};
+    case 7:
+      return {h * w - 1, -1, -h};
+    case 8:
+      return {(w - 1) * h, 1, -h};
+    default:
+      return {0, w, 1};
   }
 }
 
@@ -286,7 +303,8 @@ Picture decode(const fs::path& path, const DecodeLimits& limits, VipsFailOn fail
   const auto place = placement(orientation, h, w);
   const std::unique_ptr<VipsRegion, Unref> region(vips_region_new(plan.joined.get()));
   for (int64_t top = 0; top < h; top += strip_rows) {
-    const VipsRect rect{.left = 0, .top = static_cast<int>(top), .width = static_cast<int>(w), .height = static_cast<int>(std::min(strip_rows, h - top))};
+    const VipsRect rect{
+        .left = 0, .top = static_cast<int>(top), .width = static_cast<int>(w), .height = static_cast<int>(std::min(strip_rows, h - top))};
     if (vips_region_prepare(region.get(), &rect) != 0) throw_damaged(path, opened.format);
     if (plan.joined->BandFmt == VIPS_FORMAT_UCHAR)
       copy_strip<uint8_t>(region.get(), rect, plan, place, h * w, picture.pixels.data_ptr<float>(), alpha);

@@ -1,6 +1,8 @@
 // Writing: the float planes are quantised strip by strip while libvips encodes.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <vips/vips.h>
 
 #include <algorithm>
@@ -39,7 +41,9 @@ const std::vector<Format>& formats() {
 const Format& format_named(const std::string& name, const fs::path& path) {
   for (const auto& format : formats())
     if (format.name == name) return format;
-  throw_user_error({.where = path.string(), .problem = "cannot tell the format to write", .wanted = "an extension .png .jpg .webp .tif .avif, or --format",
+  throw_user_error({.where = path.string(),
+                    .problem = "cannot tell the format to write",
+                    .wanted = "an extension .png .jpg .webp .tif .avif, or --format",
                     .got = path.extension().empty() ? "no extension" : path.extension().string()});
 }
 
@@ -57,7 +61,7 @@ bool all_finite(const Tensor& tensor) {
 
 // What the row generator reads. Outlives the encoding.
 struct Planes {
-  const float* data = nullptr;     // [channels, height, width]
+  const float* data = nullptr;      // [channels, height, width]
   const float* on_white = nullptr;  // alpha to flatten with, or none
   int64_t width = 0, plane = 0;
   int channels = 3;   // of data
@@ -114,16 +118,30 @@ VipsPointer image_of(const Planes& planes, int bits) {
   return image;
 }
 
-// sRGB -> the source's own profile, which is then embedded. By way of XYZ: lcms takes a coarse table from Lab to a matrix
-// profile, wrong by up to 12/255 in saturated darks.
+// Bytes that libvips can open by a path, without a file on disk.
+class NamedBytes {
+ public:
+  explicit NamedBytes(const std::string& bytes) : fd_(::memfd_create("icc", MFD_CLOEXEC)) {
+    if (fd_ < 0 || ::write(fd_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) throw VipsFailure{"no memory for the ICC profile"};
+  }
+  ~NamedBytes() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  NamedBytes(const NamedBytes&) = delete;
+  NamedBytes& operator=(const NamedBytes&) = delete;
+  std::string path() const { return "/proc/self/fd/" + std::to_string(fd_); }
+
+ private:
+  int fd_;
+};
+
+// sRGB -> the source's own profile. In one step: by way of Lab or XYZ (vips_icc_import, vips_icc_export) lcms takes coarse
+// tables, wrong by up to 12/255 in saturated darks.
 VipsPointer to_profile(VipsImage* srgb, const std::string& icc, int bits) {
-  const auto connected = made([&](VipsImage** out) {
-    return vips_icc_import(srgb, out, "input_profile", "srgb", "pcs", VIPS_PCS_XYZ, "intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE, nullptr);
-  });
-  const auto owned = made([&](VipsImage** out) { return vips_copy(connected.get(), out, nullptr); });
-  vips_image_set_blob_copy(owned.get(), VIPS_META_ICC_NAME, icc.data(), icc.size());
+  const NamedBytes profile(icc);
   return made([&](VipsImage** out) {
-    return vips_icc_export(owned.get(), out, "depth", bits, "pcs", VIPS_PCS_XYZ, "intent", VIPS_INTENT_RELATIVE, "black_point_compensation", TRUE, nullptr);
+    return vips_icc_transform(srgb, out, profile.path().c_str(), "input_profile", "srgb", "depth", bits, "intent", VIPS_INTENT_RELATIVE,
+                              "black_point_compensation", TRUE, nullptr);
   });
 }
 
@@ -137,7 +155,8 @@ void save(VipsImage* image, const fs::path& path, const Format& format, const En
   if (format.name == "jpg") check(vips_jpegsave_target(image, to, "Q", quality, "optimize_coding", TRUE, "strip", strip, nullptr));
   if (format.name == "webp") check(vips_webpsave_target(image, to, "Q", quality, "lossless", lossless, "strip", strip, nullptr));
   if (format.name == "avif")
-    check(vips_heifsave_target(image, to, "compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "Q", quality, "lossless", lossless, "strip", strip, nullptr));
+    check(vips_heifsave_target(image, to, "compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "Q", quality, "lossless", lossless, "strip", strip,
+                               nullptr));
   if (format.name == "tiff")
     check(vips_tiffsave_target(image, to, "compression", VIPS_FOREIGN_TIFF_COMPRESSION_DEFLATE, "predictor", VIPS_FOREIGN_TIFF_PREDICTOR_HORIZONTAL,
                                "bigtiff", VIPS_IMAGE_SIZEOF_IMAGE(image) > 3'500'000'000ULL ? TRUE : FALSE, "strip", strip, nullptr));
@@ -186,7 +205,8 @@ std::vector<std::string> write_picture(const fs::path& path, const Picture& pict
   TORCH_CHECK(h > 0 && w > 0, "pixels: an empty picture cannot be written");
   TORCH_CHECK(all_finite(pixels), "pixels: NaN or infinity must never be written (", path.string(), ")");
   if (alpha.defined()) {
-    TORCH_CHECK(alpha.dim() == 3 && alpha.size(0) == 1 && alpha.size(1) == h && alpha.size(2) == w, "alpha: wanted [1, ", h, ", ", w, "], got ", alpha.sizes());
+    TORCH_CHECK(alpha.dim() == 3 && alpha.size(0) == 1 && alpha.size(1) == h && alpha.size(2) == w, "alpha: wanted [1, ", h, ", ", w, "], got ",
+                alpha.sizes());
     TORCH_CHECK(all_finite(alpha), "alpha: NaN or infinity must never be written (", path.string(), ")");
   }
   const Format& format = format_named(options.format == "auto" ? format_of_extension(path) : options.format, path);
@@ -207,7 +227,10 @@ std::vector<std::string> write_picture(const fs::path& path, const Picture& pict
     icc.clear();
   }
   const bool convert = !icc.empty() && !facts.is_srgb;
-  const Planes colour{.data = pixels.data_ptr<float>(), .on_white = flatten ? alpha.data_ptr<float>() : nullptr, .width = w, .plane = h * w,
+  const Planes colour{.data = pixels.data_ptr<float>(),
+                      .on_white = flatten ? alpha.data_ptr<float>() : nullptr,
+                      .width = w,
+                      .plane = h * w,
                       .luma = options.grey && !convert};
   const Planes transparency{.data = alpha.defined() ? alpha.data_ptr<float>() : nullptr, .width = w, .plane = h * w, .channels = 1};
 
@@ -237,7 +260,8 @@ std::vector<std::string> write_picture(const fs::path& path, const Picture& pict
       if (options.metadata)
         for (auto& note : attach_metadata(image.get(), picture.metadata, options.text, format.name)) notes.push_back(std::move(note));
       save(image.get(), temporary, format, options);
-      const auto more = format.name == "png" && options.metadata ? png_texts_beyond_ascii(picture.metadata, options.text) : std::map<std::string, std::string>{};
+      const auto more =
+          format.name == "png" && options.metadata ? png_texts_beyond_ascii(picture.metadata, options.text) : std::map<std::string, std::string>{};
       if (!more.empty()) insert_png_texts(temporary, more);
     } catch (const VipsFailure& failure) {
       throw_user_error({.where = path.string(), .problem = "cannot be written: " + failure.text, .hint = "Check free space and permissions"});

@@ -45,12 +45,24 @@ std::string escaped_xml(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\n': out += "&#10;"; break;
-      case '\t': out += "&#9;"; break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\n':
+        out += "&#10;";
+        break;
+      case '\t':
+        out += "&#9;";
+        break;
       default:
         if (static_cast<unsigned char>(c) >= 0x20) out += c;
     }
@@ -67,7 +79,8 @@ bool is_text_key(const std::string& key) {
 void set_png_texts(VipsImage* image, const std::map<std::string, std::string>& texts) {
   int index = 0;
   for (const auto& [key, text] : texts)
-    if (is_text_key(key) && is_ascii(text)) vips_image_set_string(image, ("png-comment-" + std::to_string(index++) + "-" + key).c_str(), text.c_str());
+    if (is_text_key(key) && is_ascii(text))
+      vips_image_set_string(image, ("png-comment-" + std::to_string(index++) + "-" + key).c_str(), text.c_str());
 }
 
 std::map<std::string, std::string> all_texts(const Metadata& metadata, const std::map<std::string, std::string>& texts) {

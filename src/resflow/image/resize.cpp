@@ -16,10 +16,14 @@ constexpr int64_t block_rows = 32;
 
 double support_of(Kernel kernel) {
   switch (kernel) {
-    case Kernel::bicubic: return 2;
-    case Kernel::lanczos: return 3;
-    case Kernel::bilinear: return 1;
-    case Kernel::area: return 0.5;
+    case Kernel::bicubic:
+      return 2;
+    case Kernel::lanczos:
+      return 3;
+    case Kernel::bilinear:
+      return 1;
+    case Kernel::area:
+      return 0.5;
   }
   return 1;
 }
@@ -34,9 +38,12 @@ double value_of(Kernel kernel, double x) {
       if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
       return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
     }
-    case Kernel::lanczos: return x < 3 ? sinc(x) * sinc(x / 3) : 0;
-    case Kernel::bilinear: return x < 1 ? 1 - x : 0;
-    case Kernel::area: return 0;  // by coverage, see taps()
+    case Kernel::lanczos:
+      return x < 3 ? sinc(x) * sinc(x / 3) : 0;
+    case Kernel::bilinear:
+      return x < 1 ? 1 - x : 0;
+    case Kernel::area:
+      return 0;  // by coverage, see taps()
   }
   return 0;
 }
@@ -117,11 +124,12 @@ Tensor resize(const Tensor& image, int64_t height, int64_t width, Kernel kernel)
 Tensor resize_region(const Tensor& image, int64_t height, int64_t width, const Region& region, Kernel kernel) {
   TORCH_CHECK(image.dim() == 3 || image.dim() == 4, "resize: wanted [C, H, W] or [B, C, H, W], got ", image.sizes());
   TORCH_CHECK(image.scalar_type() == at::kFloat && image.device().is_cpu(), "resize: wanted float on the CPU");
-  TORCH_CHECK(region.y >= 0 && region.x >= 0 && region.height > 0 && region.width > 0 && region.y + region.height <= height && region.x + region.width <= width &&
-                  image.numel() > 0,
+  TORCH_CHECK(region.y >= 0 && region.x >= 0 && region.height > 0 && region.width > 0 && region.y + region.height <= height &&
+                  region.x + region.width <= width && image.numel() > 0,
               "resize: empty or outside: ", image.sizes(), " to ", height, " x ", width);
   const int64_t h = image.size(-2), w = image.size(-1), planes = image.numel() / (h * w);
-  if (h == height && w == width) return image.narrow(-2, region.y, region.height).narrow(-1, region.x, region.width).clone(at::MemoryFormat::Contiguous);
+  if (h == height && w == width)
+    return image.narrow(-2, region.y, region.height).narrow(-1, region.x, region.width).clone(at::MemoryFormat::Contiguous);
   const Tensor source = image.contiguous();
   auto sizes = image.sizes().vec();
   sizes[sizes.size() - 2] = region.height;
@@ -134,7 +142,8 @@ Tensor resize_region(const Tensor& image, int64_t height, int64_t width, const R
   at::parallel_for(0, planes * blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t plane = i / blocks, row = i % blocks * block_rows;
-      resize_block(in + plane * h * w, w, across, down, row, std::min(region.height, row + block_rows), region.width, to + plane * region.height * region.width);
+      resize_block(in + plane * h * w, w, across, down, row, std::min(region.height, row + block_rows), region.width,
+                   to + plane * region.height * region.width);
     }
   });
   return out;

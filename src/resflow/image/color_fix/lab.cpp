@@ -85,6 +85,8 @@ class LabTransfer final : public ColorFix {
 
 }  // namespace
 
-Entry<ColorFix> color_fix_lab() { return entry<ColorFix, LabTransfer>("lab", "The source's mean and deviation of a and b in CIELAB; lightness stays"); }
+Entry<ColorFix> color_fix_lab() {
+  return entry<ColorFix, LabTransfer>("lab", "The source's mean and deviation of a and b in CIELAB; lightness stays");
+}
 
 }  // namespace resflow::image
