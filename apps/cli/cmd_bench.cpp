@@ -53,7 +53,8 @@ int run(const State& state) {
   };
   // The baseline: the same number of multiplications as bare convolutions, what this machine gives libtorch at best.
   c10::InferenceMode inference;
-  const Tensor map = at::randn({1, 64, state.side, state.side}).contiguous(at::MemoryFormat::ChannelsLast), weight = at::randn({64, 64, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor map = at::randn({1, 64, state.side, state.side}).contiguous(at::MemoryFormat::ChannelsLast),
+               weight = at::randn({64, 64, 3, 3}).contiguous(at::MemoryFormat::ChannelsLast);
   const double conv = median_seconds(4 * state.repeats, [&] { at::conv2d(map, weight, {}, 1, 1); });
   const double conv_gflops = 2.0 * 9 * 64 * 64 * static_cast<double>(state.side * state.side) / conv / 1e9;
   const double remover = time_restore(0, 1), one = time_restore(1, 1), four = time_restore(1, 4);
@@ -65,7 +66,8 @@ int run(const State& state) {
       {"commit", RESFLOW_COMMIT},
       {"source", fmt::format("{0}x{0}, x4", state.side)},
       {"repeats", state.repeats},
-      {"baseline", {{"what", "one 3x3 convolution of 64 channels at a quarter of the result's side"}, {"seconds", conv}, {"gflop_per_second", conv_gflops}}},
+      {"baseline",
+       {{"what", "one 3x3 convolution of 64 channels at a quarter of the result's side"}, {"seconds", conv}, {"gflop_per_second", conv_gflops}}},
       {"remover_alone", row(remover)},
       {"flow_step", row(step)},
       {"restore_1_step", row(one)},
@@ -84,6 +86,7 @@ std::function<int()> command_bench(CLI::App& app) {
   app.add_option("--repeats", state->repeats, "Timed runs of each; the median counts")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_option("--side", state->side, "Side of the source picture")->capture_default_str()->check(CLI::Range(16, 4096));
   app.add_option("-o,--output", state->output, "Also write the JSON here");
+  app.footer("Example:\n  resflow bench -o bench.json");
   return [state] { return run(*state); };
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "command.h"
+#include "resflow/core/files.h"
 #include "resflow/core/log.h"
 #include "resflow/degradation/degradation.h"
 #include "resflow/restore/batch.h"
@@ -26,6 +27,7 @@ int run(const State& state) {
   check_field("seed", state.seed, Range{0, 9e15});
   const auto& recipe = degradation::recipe(state.recipe);
   const auto items = restore::plan_batch(state.inputs, state.output, state.format);
+  create_folder(items.front().output.parent_path());
   Json done = Json::array();
   int64_t failed = 0;
   for (size_t i = 0; i < items.size(); ++i) {
@@ -38,12 +40,12 @@ int run(const State& state) {
       height = side(height);
       width = side(width);
       if (height == 0 || width == 0)
-        throw_user_error({.where = items[i].input.string(), .problem = "too small to degrade", .wanted = fmt::format("sides of at least {} px", state.scale)});
+        throw_user_error(
+            {.where = items[i].input.string(), .problem = "too small to degrade", .wanted = fmt::format("sides of at least {} px", state.scale)});
       const auto cut = [&](const Tensor& t) { return t.slice(1, y, y + height).slice(2, x, x + width).contiguous(); };
       // Each picture has its own stream, by its place in the list.
       picture.pixels = degradation::degrade(cut(picture.pixels), recipe, state.scale, Stream(static_cast<uint64_t>(state.seed), "degrade", i));
       if (picture.alpha.defined()) picture.alpha = at::avg_pool2d(cut(picture.alpha), state.scale);
-      if (items[i].output.has_parent_path()) std::filesystem::create_directories(items[i].output.parent_path());
       image::write_picture(items[i].output, picture, {.bits = 8, .metadata = false});
       log_info(fmt::format("{} -> {}  {}x{}", items[i].input.string(), items[i].output.string(), picture.pixels.size(2), picture.pixels.size(1)));
       done.push_back({{"input", items[i].input.string()}, {"output", items[i].output.string()}});
@@ -53,7 +55,9 @@ int run(const State& state) {
       done.push_back({{"input", items[i].input.string()}, {"error", error.what()}});
     }
   }
-  if (state.json) std::printf("%s\n", Json({{"recipe", state.recipe}, {"scale", state.scale}, {"seed", state.seed}, {"items", done}, {"failed", failed}}).dump(2).c_str());
+  if (state.json)
+    std::printf("%s\n",
+                Json({{"recipe", state.recipe}, {"scale", state.scale}, {"seed", state.seed}, {"items", done}, {"failed", failed}}).dump(2).c_str());
   return failed == 0 ? kGood : items.size() == 1 ? kUserError : kSomeFailed;
 }
 

@@ -31,28 +31,42 @@ void print_item(const Json& entry) {
                        result["height"].dump(), entry["seconds"].get<double>()));
 }
 
+void check_compare(const std::filesystem::path& compare, const std::vector<restore::BatchItem>& items) {
+  if (items.size() != 1)
+    throw_user_error({.where = "--compare", .problem = "several pictures", .wanted = "one input", .got = std::to_string(items.size())});
+  if (!image::can_write(image::format_of_extension(compare)))
+    throw_user_error({.where = compare.string(), .problem = "cannot tell the format to write", .wanted = "an extension .png .jpg .webp .tif .avif"});
+  std::error_code ignored;
+  for (const auto& taken : {items[0].input, items[0].output})
+    if (std::filesystem::weakly_canonical(compare, ignored) == std::filesystem::weakly_canonical(taken, ignored))
+      throw_user_error({.where = compare.string(), .problem = "--compare would replace " + taken.string(), .hint = "Choose another name"});
+}
+
 int run(State& state) {
   check_fields(state.model);
-  check_fields(state.restore);
+  restore::check_options(state.restore);
   check_fields(state.encode);
   check_fields(state.limits);
   const auto items = restore::plan_batch(state.inputs, state.output, state.encode.format);
-  if (!state.compare.empty() && items.size() != 1) throw_user_error({.where = "restore", .problem = "--compare with several pictures", .wanted = "one input"});
+  if (!state.compare.empty()) check_compare(state.compare, items);
   // Only the folder's names depend on --format; a file's format is its extension.
   auto encode = state.encode;
   if (items.size() == 1 && items[0].output == std::filesystem::path(state.output)) {
     if (encode.format != "auto" && encode.format != image::format_of_extension(state.output))
-      throw_user_error({.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + encode.format, .got = state.output});
+      throw_user_error(
+          {.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + encode.format, .got = state.output});
   }
   const restore::Restorer restorer(state.model);
   const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
-  const auto result = restore::run_batch(restorer, items, state.restore, encode, state.limits, job,
-                                         [](const Json& entry) {
-                                           end_progress();
-                                           print_item(entry);
-                                         },
-                                         state.compare);
-  if (state.json) std::printf("%s\n", Json({{"items", result.items}, {"failed", result.failed}}).dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  const auto result = restore::run_batch(
+      restorer, items, state.restore, encode, state.limits, job,
+      [](const Json& entry) {
+        end_progress();
+        print_item(entry);
+      },
+      state.compare);
+  if (state.json)
+    std::printf("%s\n", Json({{"items", result.items}, {"failed", result.failed}}).dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   if (result.failed == 0) return kGood;
   if (items.size() > 1) {
     std::fprintf(stderr, "resflow: %lld of %zu pictures failed:\n", static_cast<long long>(result.failed), items.size());
@@ -71,10 +85,10 @@ std::function<int()> command_restore(CLI::App& app) {
   app.add_option("-o,--output", state->output, "A file, or a folder (kept stems)")->required();
   app.add_option("--compare", state->compare, "Also write source and result side by side to this file");
   app.add_flag("--json", state->json, "Print what was done as JSON");
-  add_options(app, state->restore);
-  add_options(app, state->model);
-  add_options(app, state->encode);
-  add_options(app, state->limits);
+  add_options(app, state->restore, "", "Restoring");
+  add_options(app, state->model, "", "Model");
+  add_options(app, state->encode, "", "Files");
+  add_options(app, state->limits, "", "Files");
   app.footer(
       "Examples:\n  resflow restore old.jpg -o restored.png\n  resflow restore scans/ -o restored/ --format tiff --scale 2\n"
       "  resflow restore 'album/*.jpg' -o out/ --sigma-s 0.3 --seed 7 --steps 8\n"

@@ -1,9 +1,9 @@
 // resflow train CONFIG.toml [--option value ...]
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <cstdio>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "command.h"
 #include "resflow/core/files.h"
@@ -34,8 +34,10 @@ std::function<int()> command_train(CLI::App& app) {
   app.add_option("config", state->config, "TOML file of options; those given on the command line win")->required();
   app.add_flag("--validate-only", state->validate_only, "Validate the run's weights and stop");
   app.add_flag("--json", state->json, "Print the result as JSON");
-  app.footer("Examples:\n  resflow train configs/dr.toml --data shards/train.safetensors\n  resflow train configs/flow.toml --steps 20000 --output runs/long\n"
-             "A run started again goes on from its folder's checkpoint.");
+  app.footer(
+      "Examples:\n  resflow train configs/dr.toml --data shards/train.safetensors\n  resflow train configs/flow.toml --steps 20000 --output "
+      "runs/long\n"
+      "A run started again goes on from its folder's checkpoint.");
   add_options(app, state->options);
   return [state, &app] {
     // The file gives the values; what the command line set is laid over it.
@@ -62,9 +64,12 @@ std::function<int()> command_train(CLI::App& app) {
     const auto result = train::train(options, {.on_progress = progress_printer(""), .stop = interrupted()});
     end_progress();
     if (state->json) {
-      std::printf("%s\n", Json({{"step", result.step}, {"loss", result.loss}, {"validation", result.validation}, {"output", options.output}}).dump(2).c_str());
+      std::printf(
+          "%s\n",
+          Json({{"step", result.step}, {"loss", result.loss}, {"validation", result.validation}, {"output", options.output}}).dump(2).c_str());
     } else {
-      std::printf("done: step %lld, loss %.5f, weights in %s/weights.safetensors\n", static_cast<long long>(result.step), result.loss, options.output.c_str());
+      std::printf("done: step %lld, loss %.5f, weights in %s/weights.safetensors\n", static_cast<long long>(result.step), result.loss,
+                  options.output.c_str());
     }
     return static_cast<int>(kGood);
   };

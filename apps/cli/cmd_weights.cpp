@@ -4,12 +4,14 @@
 
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "command.h"
 #include "resflow/core/device.h"
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
+#include "resflow/models/compact/compact.h"
 #include "resflow/restore/batch.h"
 #include "resflow/weights/safetensors.h"
 
@@ -26,17 +28,34 @@ std::set<std::string> names_in(const std::string& path) {
 
 int pack(const std::vector<std::string>& inputs, const std::string& output, const std::string& only, const std::string& except) {
   const auto wanted = only.empty() ? std::set<std::string>() : names_in(only), unwanted = except.empty() ? std::set<std::string>() : names_in(except);
-  std::vector<std::pair<std::string, Tensor>> images;
-  for (const auto& item : restore::plan_batch(inputs, "packed/", "png")) {
-    const std::string name = item.input.filename().string();
+  std::map<std::string, std::filesystem::path> chosen;  // by stem
+  for (const auto& path : restore::list_pictures(inputs)) {
+    const std::string name = path.filename().string();
     if ((!only.empty() && !wanted.contains(name)) || unwanted.contains(name)) continue;
-    if (interrupted().stop_requested()) throw Cancelled();
-    images.emplace_back(item.input.stem().string(), image::read_picture(item.input).pixels.mul(255).round_().to(at::kByte));  // [3, H, W]
+    if (const auto [other, fresh] = chosen.emplace(path.stem().string(), path); !fresh)
+      throw_user_error({.where = "pack",
+                        .problem = "two pictures of one name: " + other->second.string() + " and " + path.string(),
+                        .hint = "Pack them into different shards"});
   }
-  if (images.empty()) throw_user_error({.where = "pack", .problem = "no picture left to pack"});
+  if (chosen.empty()) throw_user_error({.where = "pack", .problem = "no picture left to pack"});
+  create_folder(std::filesystem::path(output).parent_path());
+  std::vector<std::pair<std::string, Tensor>> images;
+  std::string failed;
+  for (const auto& [stem, path] : chosen) {
+    if (interrupted().stop_requested()) throw Cancelled();
+    try {
+      images.emplace_back(stem, image::read_picture(path).pixels.mul(255).round_().to(at::kByte));  // [3, H, W]
+    } catch (const UserError& error) {
+      log_warn(error.what());
+      failed += "  " + path.string() + "\n";
+    }
+  }
+  if (images.empty()) throw_user_error({.where = "pack", .problem = "no picture could be read"});
   weights::write_safetensors(output, images, {{"kind", "resflow shard"}});
   log_info(fmt::format("{} pictures -> {}", images.size(), output));
-  return kGood;
+  if (failed.empty()) return kGood;
+  std::fprintf(stderr, "resflow: %zu of %zu pictures failed:\n%s", chosen.size() - images.size(), chosen.size(), failed.c_str());
+  return kSomeFailed;
 }
 
 int merge(const std::vector<std::string>& inputs, const std::string& output, const std::vector<std::string>& defaults) {
@@ -52,7 +71,11 @@ int merge(const std::vector<std::string>& inputs, const std::string& output, con
     for (const auto& [key, value] : file.metadata()) {
       if (key == "part" || key == "step") continue;
       if (const auto [other, fresh] = metadata.emplace(key, value); !fresh && other->second != value)
-        throw_user_error({.where = path, .problem = "metadata '" + key + "' differs", .wanted = other->second, .got = value, .hint = "Are these parts of one model?"});
+        throw_user_error({.where = path,
+                          .problem = "metadata '" + key + "' differs",
+                          .wanted = other->second,
+                          .got = value,
+                          .hint = "Are these parts of one model?"});
     }
   }
   Json values = Json::object();
@@ -62,7 +85,12 @@ int merge(const std::vector<std::string>& inputs, const std::string& output, con
     if (!value.is_number()) throw_user_error({.where = "--default", .problem = "bad default", .wanted = "name=number", .got = item});
     values[item.substr(0, split)] = value;
   }
-  if (!values.empty()) metadata["defaults"] = values.dump();
+  if (!values.empty()) {
+    models::CompactDefaults known;
+    fields_from_json(known, values, "--default");
+    metadata["defaults"] = values.dump();
+  }
+  create_folder(std::filesystem::path(output).parent_path());
   weights::write_safetensors(output, tensors, metadata);
   log_info(fmt::format("{} tensors -> {}", tensors.size(), output));
   return kGood;
@@ -83,11 +111,12 @@ int inspect(const std::string& path, bool json) {
   for (const auto& [type, counts] : types) report["types"][type] = {{"tensors", counts.first}, {"parameters", counts.second}};
   if (json) {
     for (const auto& name : file.names()) report["names"][name] = file.shape(name);
-    std::printf("%s\n", report.dump(2).c_str());
+    std::printf("%s\n", report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return kGood;
   }
   std::printf("%s: safetensors, %zu tensors, %lld parameters\n", path.c_str(), file.names().size(), static_cast<long long>(numbers));
-  for (const auto& [type, counts] : types) std::printf("  %-6s %lld tensors, %lld parameters\n", type.c_str(), static_cast<long long>(counts.first), static_cast<long long>(counts.second));
+  for (const auto& [type, counts] : types)
+    std::printf("  %-6s %lld tensors, %lld parameters\n", type.c_str(), static_cast<long long>(counts.first), static_cast<long long>(counts.second));
   for (const auto& [key, value] : file.metadata()) std::printf("  %s: %s\n", key.c_str(), value.c_str());
   return kGood;
 }
@@ -117,7 +146,9 @@ std::function<int()> command_merge(CLI::App& app) {
   app.add_option("inputs", state->inputs, "Weight files with different tensors")->required();
   app.add_option("-o,--output", state->output, "The joined file")->required();
   app.add_option("--default", state->defaults, "name=number: how the weights are best used (steps, sigma_s)");
-  app.footer("Example:\n  resflow merge runs/dr/weights.safetensors runs/flow/weights.safetensors -o compact.safetensors --default steps=4 --default sigma_s=0.05");
+  app.footer(
+      "Example:\n  resflow merge runs/dr/weights.safetensors runs/flow/weights.safetensors -o compact.safetensors --default steps=4 --default "
+      "sigma_s=0.05");
   return [state] { return merge(state->inputs, state->output, state->defaults); };
 }
 
@@ -129,6 +160,7 @@ std::function<int()> command_inspect(CLI::App& app) {
   auto state = std::make_shared<State>();
   app.add_option("file", state->path, "A weight file")->required();
   app.add_flag("--json", state->json, "Print everything as JSON, every tensor named");
+  app.footer("Example:\n  resflow inspect compact.safetensors");
   return [state] { return inspect(state->path, state->json); };
 }
 

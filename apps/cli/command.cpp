@@ -6,11 +6,13 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <mutex>
 
 #include "resflow/core/device.h"
 #include "resflow/core/error.h"
 #include "resflow/core/log.h"
+#include "resflow/core/registry.h"
 
 namespace resflow::cli {
 namespace {
@@ -24,12 +26,44 @@ extern "C" void on_signal(int number) {
   std::signal(number, on_signal);
 }
 
-bool progress_open = false;
+bool progress_open = false, quiet = false;
 std::mutex progress_mutex;
 
 std::string duration(double seconds) {
   const auto s = static_cast<int64_t>(seconds + 0.5);
   return s < 60 ? fmt::format("{} s", s) : s < 3600 ? fmt::format("{}:{:02} min", s / 60, s % 60) : fmt::format("{}:{:02} h", s / 3600, s / 60 % 60);
+}
+
+// The option or command that was meant, in a sentence; "" where none is near.
+std::string suggestion(const CLI::App& app, const std::string& wrong) {
+  std::vector<std::string> known;
+  if (wrong.starts_with('-')) {
+    for (const CLI::App* level = &app; level != nullptr; level = level->get_parent())
+      for (const auto* option : level->get_options())
+        for (const auto& name : option->get_lnames()) known.push_back("--" + name);
+  } else {
+    for (const auto* command : app.get_subcommands({})) known.push_back(command->get_name());
+  }
+  const std::string near = nearest_name(wrong.substr(0, wrong.find('=')), known);
+  return near.empty() ? "" : "Did you mean '" + near + "'? ";
+}
+
+// What CLI11 could not make sense of, with a way out.
+int report_parsing(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;
+  for (const auto* sub : app.get_subcommands()) command = sub;
+  std::string text = error.what(), hint;
+  std::string wrong;  // the first that is neither an option nor a command
+  for (const CLI::App* level : {command, &app})
+    for (const auto& extra : level->remaining())
+      if (wrong.empty() && (extra.starts_with('-') || command == &app)) wrong = extra;
+  if (!wrong.empty()) {
+    text = (wrong.starts_with('-') ? "unknown option '" : "unknown command '") + wrong + "'";
+    hint = suggestion(*command, wrong);
+  }
+  std::fprintf(stderr, "resflow: %s. %sTry: resflow %s--help\n", text.c_str(), hint.c_str(),
+               command == &app ? "" : (command->get_name() + " ").c_str());
+  return kUserError;
 }
 
 int report(const std::exception& error, int code) {
@@ -51,6 +85,7 @@ std::function<void(const Progress&)> progress_printer(std::string what) {
   };
   return [what = std::move(what), state = std::make_shared<State>(), terminal = ::isatty(STDERR_FILENO) == 1](const Progress& progress) {
     const std::lock_guard lock(progress_mutex);
+    if (quiet) return;
     const auto now = Clock::now();
     if (state->first < 0) state->first = progress.done - 1;
     const bool last = progress.done == progress.of;
@@ -78,10 +113,9 @@ void end_progress() {
 int run_program(int argc, char** argv, const std::vector<std::tuple<std::string, std::string, Command>>& commands) {
   CLI::App app("resflow restores real photographs: blurred, noisy, compressed, small.", "resflow");
   app.set_version_flag("--version", std::string("resflow ") + RESFLOW_VERSION);
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   app.fallthrough();
   int threads = 0;
-  bool quiet = false;
   app.add_option("--threads", threads, "CPU threads (0 = one a core)");
   app.add_flag("-q,--quiet", quiet, "Print errors only");
   std::vector<std::pair<CLI::App*, std::function<int()>>> runs;
@@ -93,7 +127,10 @@ int run_program(int argc, char** argv, const std::vector<std::tuple<std::string,
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    std::fprintf(stderr, "resflow: %s\nTry: resflow --help, or resflow COMMAND --help\n", error.what());
+    return report_parsing(app, error);
+  }
+  if (app.get_subcommands().empty()) {
+    std::fprintf(stderr, "%s\n", app.help().c_str());
     return kUserError;
   }
   std::signal(SIGINT, on_signal);
@@ -114,6 +151,8 @@ int run_program(int argc, char** argv, const std::vector<std::tuple<std::string,
     return kCancelled;
   } catch (const UserError& error) {
     return report(error, kUserError);
+  } catch (const std::filesystem::filesystem_error& error) {  // the machine's state, not ours
+    return report(UserError("[" + error.path1().string() + "] " + error.code().message()), kUserError);
   } catch (const std::exception& error) {
     const bool memory = readable_message(error).starts_with("out of memory");
     return report(error, memory ? kUserError : kBug);

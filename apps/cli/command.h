@@ -39,16 +39,17 @@ std::function<void(const Progress&)> progress_printer(std::string what);
 // Ends the terminal's progress line.
 void end_progress();
 
-// Adds an option for each field: sigma_s -> --sigma-s; a nested struct's carry its name: --model.width. Values are checked by
-// check_fields() when the command runs, so the message is the library's.
+// Adds an option for each field: sigma_s -> --sigma-s; a nested struct's carry its name: --model.width, and stand under its help in
+// --help. `group` is the heading in --help. Values are checked by check_fields() when the command runs, so the message is the library's.
+// Of an option given twice the last counts; lists grow.
 template <HasFields Options>
-void add_options(CLI::App& app, Options& options, const std::string& prefix = "") {
+void add_options(CLI::App& app, Options& options, const std::string& prefix = "", const std::string& group = "") {
   Options::fields(options, [&](const std::string& name, auto& value, const std::string& help, const auto&... constraint) {
     using Value = std::remove_cvref_t<decltype(value)>;
     std::string flag = "--" + prefix + name;
     std::replace(flag.begin(), flag.end(), '_', '-');
     if constexpr (HasFields<Value>) {
-      add_options(app, value, prefix + name + ".");
+      add_options(app, value, prefix + name + ".", help);
     } else {
       std::string text = help;
       const auto describe = [&](const auto& c) {
@@ -60,10 +61,16 @@ void add_options(CLI::App& app, Options& options, const std::string& prefix = ""
       };
       (describe(constraint), ...);
       if constexpr (std::is_same_v<Value, bool>) {
-        app.add_flag(flag + ",!--no-" + flag.substr(2), value, text);
+        auto* option = app.add_flag(flag + ",!--no-" + flag.substr(2), value, text);
+        if (!group.empty()) option->group(group);
       } else {
         auto* option = app.add_option(flag, value, text)->capture_default_str();
-        if constexpr (std::is_same_v<Value, std::vector<std::string>> || std::is_same_v<Value, std::vector<double>>) option->delimiter(',');
+        if (!group.empty()) option->group(group);
+        if constexpr (std::is_same_v<Value, std::vector<std::string>> || std::is_same_v<Value, std::vector<double>>) {
+          option->delimiter(',');
+        } else {
+          option->take_last();
+        }
       }
     }
   });

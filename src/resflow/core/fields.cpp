@@ -8,7 +8,8 @@ namespace resflow {
 
 void check_constraint(const std::string& name, double value, const Range& range) {
   if (value >= range.low && value <= range.high) return;
-  throw_user_error({.problem = name + " is out of range", .wanted = fmt::format("a number in [{}, {}]", range.low, range.high), .got = fmt::format("{}", value)});
+  throw_user_error(
+      {.problem = name + " is out of range", .wanted = fmt::format("a number in [{}, {}]", range.low, range.high), .got = fmt::format("{}", value)});
 }
 
 void check_constraint(const std::string& name, const std::string& value, const OneOf& names) {

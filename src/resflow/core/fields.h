@@ -9,10 +9,12 @@
 // int, int64_t, double, std::string, std::vector<std::string>, std::vector<double>, and structs with fields of their own.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "resflow/core/error.h"
@@ -37,7 +39,9 @@ struct NullVisitor {
 }  // namespace detail
 
 template <class T>
-concept HasFields = requires(T& t, detail::NullVisitor v) { T::fields(t, v); };
+concept HasFields = requires(T& t, detail::NullVisitor v) {
+  T::fields(t, v);
+};
 
 // "steps: wanted a number in [1, 200], got 900".
 void check_constraint(const std::string& name, double value, const Range& range);
@@ -84,6 +88,38 @@ void check_fields(const Options& options) {
   });
 }
 
+namespace detail {
+template <class T>
+struct IsVector : std::false_type {};
+template <class T>
+struct IsVector<std::vector<T>> : std::true_type {};
+
+template <class T>
+const char* type_words() {
+  if constexpr (std::is_same_v<T, bool>) return "true or false";
+  if constexpr (std::is_integral_v<T>) return "a whole number";
+  if constexpr (std::is_floating_point_v<T>) return "a number";
+  return IsVector<T>::value ? "a list" : "a text";
+}
+
+// Whether a JSON value is one of a type without loss. The JSON library itself would round 2.5 to an int, wrap what is too large and
+// count true for 1.
+template <class T>
+bool is_value_of(const Json& json) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return json.is_boolean();
+  } else if constexpr (std::is_integral_v<T>) {
+    return json.is_number_unsigned() ? std::in_range<T>(json.get<uint64_t>()) : json.is_number_integer() && std::in_range<T>(json.get<int64_t>());
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return json.is_number();
+  } else if constexpr (IsVector<T>::value) {
+    return json.is_array() && std::all_of(json.begin(), json.end(), is_value_of<typename T::value_type>);
+  } else {
+    return json.is_string();
+  }
+}
+}  // namespace detail
+
 // JSON -> values; absent keys keep their defaults, unknown keys and wrong types are a UserError with the nearest name.
 template <HasFields Options>
 void fields_from_json(Options& options, const Json& json, const std::string& where = "options") {
@@ -96,11 +132,10 @@ void fields_from_json(Options& options, const Json& json, const std::string& whe
     if constexpr (HasFields<std::remove_cvref_t<decltype(value)>>) {
       fields_from_json(value, json.at(name), where + "." + name);
     } else {
-      try {
-        value = json.at(name).template get<std::remove_cvref_t<decltype(value)>>();
-      } catch (const nlohmann::json::exception&) {
-        throw_user_error({.where = where + "." + name, .problem = "wrong type", .wanted = Json(value).type_name(), .got = json.at(name).dump()});
-      }
+      using Value = std::remove_cvref_t<decltype(value)>;
+      if (!detail::is_value_of<Value>(json.at(name)))
+        throw_user_error({.where = where + "." + name, .problem = "wrong type", .wanted = detail::type_words<Value>(), .got = json.at(name).dump()});
+      value = json.at(name).template get<Value>();
     }
   });
   check_fields(options);

@@ -17,7 +17,8 @@ namespace {
 std::filesystem::path temporary_beside(const std::filesystem::path& target) {
   static std::atomic<unsigned> count{0};
   // The extension stays last: encoders choose the format by it.
-  return target.parent_path() / ("." + target.stem().string() + ".part" + std::to_string(::getpid()) + "-" + std::to_string(count++) + target.extension().string());
+  return target.parent_path() /
+         ("." + target.stem().string() + ".part" + std::to_string(::getpid()) + "-" + std::to_string(count++) + target.extension().string());
 }
 
 void flush_to_disk(const std::filesystem::path& path) {
@@ -55,12 +56,22 @@ void write_text_atomically(const std::filesystem::path& target, std::string_view
   });
 }
 
+void create_folder(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder.empty() ? "." : folder;
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) throw_user_error({.where = path.string(), .problem = "the folder cannot be created: " + error.message()});
+  if (::access(path.c_str(), W_OK | X_OK) != 0)
+    throw_user_error({.where = path.string(), .problem = std::string("the folder cannot be written to: ") + std::strerror(errno)});
+}
+
 std::string read_text(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
   if (!in || std::filesystem::is_directory(path))
-    throw_user_error({.where = path.string(), .problem = std::string("cannot be read: ") + (std::filesystem::is_directory(path) ? "is a folder" : std::strerror(errno))});
+    throw_user_error({.where = path.string(),
+                      .problem = std::string("cannot be read: ") + (std::filesystem::is_directory(path) ? "is a folder" : std::strerror(errno))});
   return text.str();
 }
 

@@ -13,6 +13,10 @@ namespace resflow {
 void write_atomically(const std::filesystem::path& target, const std::function<void(const std::filesystem::path&)>& write);
 void write_text_atomically(const std::filesystem::path& target, std::string_view text);
 
+// Creates the folder and those above it, where they are missing. Throws UserError where it cannot be, or where nothing could be
+// written into it (a read-only disk, missing rights). "" is the current folder.
+void create_folder(const std::filesystem::path& folder);
+
 // The whole file. Throws UserError where it cannot be read.
 std::string read_text(const std::filesystem::path& path);
 

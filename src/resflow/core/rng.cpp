@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -30,21 +31,25 @@ std::array<float, 2> box_muller(uint32_t a, uint32_t b) {
 
 }  // namespace
 
+std::array<uint32_t, 4> philox(std::array<uint32_t, 4> c, uint64_t key) {
+  auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = 0xD2511F53ULL * c[0], p1 = 0xCD9E8D57ULL * c[2];
+    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1), static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1,
+         static_cast<uint32_t>(p0)};
+    k0 += 0x9E3779B9U;
+    k1 += 0xBB67AE85U;
+  }
+  return c;
+}
+
 Stream::Stream(uint64_t seed, std::string_view purpose, uint64_t index) : key_(key_of(seed, purpose, index)) {}
 
 Stream Stream::child(std::string_view purpose, uint64_t index) const { return Stream(key_of(key_, purpose, index)); }
 
 std::array<uint32_t, 4> Stream::words(uint64_t counter, uint64_t high) const {
-  std::array<uint32_t, 4> c = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), static_cast<uint32_t>(high),
-                               static_cast<uint32_t>(high >> 32)};
-  auto k0 = static_cast<uint32_t>(key_), k1 = static_cast<uint32_t>(key_ >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = 0xD2511F53ULL * c[0], p1 = 0xCD9E8D57ULL * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1), static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
-    k0 += 0x9E3779B9U;
-    k1 += 0xBB67AE85U;
-  }
-  return c;
+  return philox(
+      {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), static_cast<uint32_t>(high), static_cast<uint32_t>(high >> 32)}, key_);
 }
 
 uint32_t Stream::bits() {
@@ -57,9 +62,7 @@ uint32_t Stream::bits() {
 
 double Stream::uniform() { return static_cast<double>(bits()) * 0x1p-32; }
 double Stream::uniform(double low, double high) { return low + (high - low) * uniform(); }
-int64_t Stream::integer(int64_t low, int64_t high) {
-  return low + static_cast<int64_t>(uniform() * static_cast<double>(high - low + 1));
-}
+int64_t Stream::integer(int64_t low, int64_t high) { return low + static_cast<int64_t>(uniform() * static_cast<double>(high - low + 1)); }
 double Stream::normal() {
   const uint32_t a = bits(), b = bits();
   return box_muller(a, b)[0];

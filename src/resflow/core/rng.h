@@ -10,6 +10,9 @@
 
 namespace resflow {
 
+// Four random words from a counter and a key, lowest word first.
+std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint64_t key);
+
 class Stream {
  public:
   Stream(uint64_t seed, std::string_view purpose, uint64_t index = 0);
@@ -19,8 +22,8 @@ class Stream {
 
   // Sequential draws; each advances the stream.
   uint32_t bits();
-  double uniform();                           // [0, 1), 32 bits
-  double uniform(double low, double high);    // [low, high)
+  double uniform();                            // [0, 1), 32 bits
+  double uniform(double low, double high);     // [low, high)
   int64_t integer(int64_t low, int64_t high);  // low <= n <= high
   double normal();
   bool chance(double probability);

@@ -15,7 +15,7 @@ std::vector<double> linear_sigmas(int steps, double first) {
 
 std::vector<double> shift_sigmas(std::vector<double> sigmas, double mu) {
   const double factor = std::exp(mu);
-  for (double& sigma : sigmas) sigma = sigma <= 0 ? 0 : factor / (factor + 1 / sigma - 1);
+  for (double& sigma : sigmas) sigma = sigma <= 0 ? 0 : factor / (factor + (1 / sigma - 1));  // so grouped, 1 stays 1 exactly
   return sigmas;
 }
 

@@ -15,10 +15,15 @@ struct BatchItem {
   std::filesystem::path input, output;
 };
 
-// inputs: files, folders (their pictures, not those of subfolders, sorted by name) and globs (*, ?, in any part of the path).
+// Every picture of `inputs`: files, folders (their pictures, not those of subfolders, sorted by name) and globs (*, ?, in any part of
+// the path), each once. Files that are not there stay in the list. Throws UserError: a folder without pictures, a glob without files.
+std::vector<std::filesystem::path> list_pictures(const std::vector<std::string>& inputs);
+
+// inputs: as above.
 // output: a file (one input only) or a folder, which is created. In a folder each result keeps its input's stem; its extension is
 // `format` ("auto": the input's own, png where that cannot be written). Throws UserError: no input, two results of one name, a result
-// that would replace its own input.
+// that would replace an input or a format that
+// cannot be written.
 std::vector<BatchItem> plan_batch(const std::vector<std::string>& inputs, const std::filesystem::path& output, const std::string& format);
 
 struct BatchResult {
@@ -26,11 +31,12 @@ struct BatchResult {
   int64_t failed = 0;
 };
 
-// Restores all; a picture that fails is noted and the rest go on. Throws Cancelled when stopped: what was written stays.
+// Restores all; a picture that fails is noted and the rest go on. Throws UserError where the output's folder cannot be made or written
+// to, Cancelled when stopped: what was written stays.
 // on_item is called after each picture with its entry.
-BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const RestoreOptions& options, const image::EncodeOptions& encode,
-                      const image::DecodeLimits& limits, const Job& job, const std::function<void(const Json&)>& on_item,
-                      const std::filesystem::path& compare = {});
+BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const RestoreOptions& options,
+                      const image::EncodeOptions& encode, const image::DecodeLimits& limits, const Job& job,
+                      const std::function<void(const Json&)>& on_item, const std::filesystem::path& compare = {});
 
 // Automatic1111's text of a picture's making: "Steps: 4, Sampler: euler, Seed: 7, Size: 512x512, ...".
 std::string parameters_text(const Json& manifest);

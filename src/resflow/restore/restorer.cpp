@@ -25,10 +25,20 @@ bool constant(const Tensor& plane) { return plane.min().item<float>() == plane.m
 
 }  // namespace
 
-Size target_size(const RestoreOptions& options, Size source) {
-  const auto w = static_cast<double>(source.width), h = static_cast<double>(source.height);
+void check_options(const RestoreOptions& options) {
+  check_fields(options);
   if ((options.width > 0 || options.height > 0) && options.scale > 0)
     throw_user_error({.where = "restore", .problem = "--scale together with --width or --height", .hint = "Give one or the other"});
+  if (options.tile / kMultiple <= image::padded_size(options.overlap, kMultiple) / kMultiple)
+    throw_user_error({.where = "restore",
+                      .problem = "--tile is too small for --overlap",
+                      .wanted = fmt::format("a tile of more than {} px", options.overlap + kMultiple - 1),
+                      .got = std::to_string(options.tile),
+                      .hint = "Raise --tile or lower --overlap"});
+}
+
+Size target_size(const RestoreOptions& options, Size source) {
+  const auto w = static_cast<double>(source.width), h = static_cast<double>(source.height);
   double width = static_cast<double>(options.width), height = static_cast<double>(options.height);
   if (width == 0 && height == 0) {
     const double scale = options.scale > 0 ? options.scale : std::max(w, h) < 512 ? 4 : 2;
@@ -41,8 +51,11 @@ Size target_size(const RestoreOptions& options, Size source) {
   }
   const Size size{.width = std::max<int64_t>(1, std::llround(width)), .height = std::max<int64_t>(1, std::llround(height))};
   if (static_cast<double>(size.width) * static_cast<double>(size.height) > kMostPixels)
-    throw_user_error({.where = "restore", .problem = "the result is too large", .wanted = "at most 1000 Mpx",
-                      .got = fmt::format("{}x{} = {:.0f} Mpx", size.width, size.height, static_cast<double>(size.width * size.height) / 1e6), .hint = "Choose a smaller --scale"});
+    throw_user_error({.where = "restore",
+                      .problem = "the result is too large",
+                      .wanted = "at most 1000 Mpx",
+                      .got = fmt::format("{}x{} = {:.0f} Mpx", size.width, size.height, static_cast<double>(size.width * size.height) / 1e6),
+                      .hint = "Choose a smaller --scale"});
   return size;
 }
 
@@ -74,10 +87,11 @@ struct Restorer::Plan {
 };
 
 Restored Restorer::restore(const image::Picture& source, const RestoreOptions& options, const Job& job) const {
-  check_fields(options);
+  check_options(options);
   const auto start = std::chrono::steady_clock::now();
   c10::InferenceMode inference;
-  Plan plan{.size = target_size(options, {.width = source.pixels.size(2), .height = source.pixels.size(1)}), .options = options,
+  Plan plan{.size = target_size(options, {.width = source.pixels.size(2), .height = source.pixels.size(1)}),
+            .options = options,
             .noise = Stream(static_cast<uint64_t>(options.seed), "restore.noise")};
   plan.steps = options.steps > 0 ? options.steps : model_->defaults.steps;
   plan.sigma_s = options.sigma_s > 0 ? options.sigma_s : model_->defaults.sigma_s;
@@ -111,13 +125,14 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
   Json used = fields_to_json(options);
   used["steps"] = plan.steps;
   used["sigma_s"] = plan.sigma_s;
-  out.manifest = {{"program", "resflow " RESFLOW_VERSION},
-                  {"model", {{"name", options_.model}, {"fingerprint", model_->fingerprint}, {"device", device_.str()}, {"dtype", dtype_name(dtype_)}}},
-                  {"options", used},
-                  {"source", {{"width", source.pixels.size(2)}, {"height", source.pixels.size(1)}, {"format", source.metadata.format}}},
-                  {"result", {{"width", plan.size.width}, {"height", plan.size.height}, {"tiles", plan.tiles.size()}}},
-                  {"nfe", plan.sigmas.empty() ? 0 : per_tile * flow::samplers().make(options.sampler)->calls_per_step()},
-                  {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
+  out.manifest = {
+      {"program", "resflow " RESFLOW_VERSION},
+      {"model", {{"name", options_.model}, {"fingerprint", model_->fingerprint}, {"device", device_.str()}, {"dtype", dtype_name(dtype_)}}},
+      {"options", used},
+      {"source", {{"width", source.pixels.size(2)}, {"height", source.pixels.size(1)}, {"format", source.metadata.format}}},
+      {"result", {{"width", plan.size.width}, {"height", plan.size.height}, {"tiles", plan.tiles.size()}}},
+      {"nfe", plan.sigmas.empty() ? 0 : per_tile * flow::samplers().make(options.sampler)->calls_per_step()},
+      {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
   return out;
 }
 
@@ -127,7 +142,10 @@ Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Jo
   for (const auto& tile : plan.tiles) {
     job.throw_if_stopped();
     // Enlarged tile by tile: the whole enlarged picture is never held. Beyond the picture's edge it is padded.
-    const image::Region inside{.y = tile.y, .x = tile.x, .height = std::min(tile.height, plan.size.height - tile.y), .width = std::min(tile.width, plan.size.width - tile.x)};
+    const image::Region inside{.y = tile.y,
+                               .x = tile.x,
+                               .height = std::min(tile.height, plan.size.height - tile.y),
+                               .width = std::min(tile.width, plan.size.width - tile.x)};
     Tensor enlarged = image::resize_region(pixels, plan.size.height, plan.size.width, inside).clamp_(0, 1).unsqueeze(0);  // [1, 3, h, w]
     if (inside.height < tile.height || inside.width < tile.width)
       enlarged = at::replication_pad2d(enlarged, {0, tile.width - inside.width, 0, tile.height - inside.height});

@@ -14,6 +14,9 @@ namespace resflow::restore {
 struct Size {
   int64_t width = 0, height = 0;
 };
+// What can be told before any picture is read: ranges, names, sizes that contradict each other, tiles. Throws UserError.
+void check_options(const RestoreOptions& options);
+
 // The result's size. Throws UserError where it is empty or above 1 Gpx.
 Size target_size(const RestoreOptions& options, Size source);
 
@@ -34,7 +37,7 @@ class Restorer {
 
  private:
   struct Plan;
-  Tensor restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const;   // [3, h, w] -> [3, H, W]
+  Tensor restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const;  // [3, h, w] -> [3, H, W]
   Tensor restore_tile(const Tensor& enlarged, int64_t y, int64_t x, const Plan& plan, const Job& job) const;
 
   ModelOptions options_;

@@ -20,8 +20,11 @@ std::vector<Tensor> open_images(const std::string& path, int64_t smallest) {
   for (const auto& name : file.names()) {
     const Tensor image = file.get(name);
     if (image.scalar_type() != at::kByte || image.dim() != 3 || image.size(0) != 3)
-      throw_user_error({.where = path, .problem = "tensor '" + name + "' is not a packed image", .wanted = "uint8 [3, H, W]",
-                        .got = c10::str(image.scalar_type(), " ", image.sizes()), .hint = "Make shards with `resflow pack`"});
+      throw_user_error({.where = path,
+                        .problem = "tensor '" + name + "' is not a packed image",
+                        .wanted = "uint8 [3, H, W]",
+                        .got = c10::str(image.scalar_type(), " ", image.sizes()),
+                        .hint = "Make shards with `resflow pack`"});
     if (image.size(1) >= smallest && image.size(2) >= smallest) images.push_back(image);
   }
   if (images.empty()) throw_user_error({.where = path, .problem = "no usable image", .wanted = fmt::format("sides of at least {} px", smallest)});
@@ -43,7 +46,8 @@ Tensor enlarge(const Tensor& lq, int64_t height, int64_t width) {
 }
 
 Dataset::Dataset(const TrainOptions& options) : options_(options) {
-  if (options.data.empty()) throw_user_error({.where = "train", .problem = "no training data", .hint = "Set `data` to shards made by `resflow pack`"});
+  if (options.data.empty())
+    throw_user_error({.where = "train", .problem = "no training data", .hint = "Set `data` to shards made by `resflow pack`"});
   if (options.recipes.size() != options.recipe_weights.size() || options.scales.size() != options.scale_weights.size())
     throw_user_error({.where = "train", .problem = "recipes and recipe_weights, scales and scale_weights must be lists of equal length"});
   for (const auto& name : options.recipes) degradation::recipe(name);  // an unknown name fails here, not in a thread

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 
@@ -15,6 +16,7 @@
 #pragma GCC diagnostic pop
 
 #include "resflow/core/error.h"
+#include "resflow/core/files.h"
 
 namespace resflow::train {
 namespace {
@@ -36,7 +38,9 @@ std::string raw(T value) {
 std::string varint_field(int number, uint64_t value) { return varint(static_cast<uint64_t>(number) << 3) + varint(value); }
 std::string double_field(int number, double value) { return varint(static_cast<uint64_t>(number) << 3 | 1) + raw(value); }
 std::string float_field(int number, float value) { return varint(static_cast<uint64_t>(number) << 3 | 5) + raw(value); }
-std::string bytes_field(int number, std::string_view bytes) { return varint(static_cast<uint64_t>(number) << 3 | 2) + varint(bytes.size()) + std::string(bytes); }
+std::string bytes_field(int number, std::string_view bytes) {
+  return varint(static_cast<uint64_t>(number) << 3 | 2) + varint(bytes.size()) + std::string(bytes);
+}
 
 // Event{wall_time = 1, step = 2, file_version = 3, summary = 5}, Summary{value = 1}, Value{tag = 1, simple_value = 2, image = 4}
 std::string summary_event(int64_t step, std::string_view tag, const std::string& value) {
@@ -63,10 +67,9 @@ uint32_t crc32c(std::string_view bytes) {
 }
 
 EventFile::EventFile(const std::filesystem::path& folder) {
-  std::filesystem::create_directories(folder);
-  const auto path = folder / ("events.out.tfevents." + std::to_string(static_cast<int64_t>(now())) + ".resflow");
-  out_.open(path, std::ios::binary | std::ios::app);
-  if (!out_) throw_user_error({.where = path.string(), .problem = "cannot be written"});
+  create_folder(folder);
+  path_ = folder / ("events.out.tfevents." + std::to_string(static_cast<int64_t>(now())) + ".resflow");
+  out_.open(path_, std::ios::binary | std::ios::app);
   record(double_field(1, now()) + bytes_field(3, "brain.Event:2"));
 }
 
@@ -74,19 +77,26 @@ void EventFile::record(const std::string& event) {
   const std::string length = raw(static_cast<uint64_t>(event.size()));
   out_ << length << raw(masked(crc32c(length))) << event << raw(masked(crc32c(event)));
   out_.flush();
+  if (!out_)
+    throw_user_error(
+        {.where = path_.string(), .problem = std::string("cannot be written: ") + std::strerror(errno), .hint = "Check free space and permissions"});
 }
 
-void EventFile::scalar(int64_t step, std::string_view tag, double value) { record(summary_event(step, tag, float_field(2, static_cast<float>(value)))); }
+void EventFile::scalar(int64_t step, std::string_view tag, double value) {
+  record(summary_event(step, tag, float_field(2, static_cast<float>(value))));
+}
 
 void EventFile::image(int64_t step, std::string_view tag, int64_t height, int64_t width, std::string_view png) {
   // Image{height = 1, width = 2, colorspace = 3 (RGB), encoded = 4}
-  const std::string body = varint_field(1, static_cast<uint64_t>(height)) + varint_field(2, static_cast<uint64_t>(width)) + varint_field(3, 3) + bytes_field(4, png);
+  const std::string body =
+      varint_field(1, static_cast<uint64_t>(height)) + varint_field(2, static_cast<uint64_t>(width)) + varint_field(3, 3) + bytes_field(4, png);
   record(summary_event(step, tag, bytes_field(4, body)));
 }
 
 std::string png_bytes(const Tensor& image) {
   check_shape(image, "3 H W", "image");
-  const Tensor bytes = image.detach().to(at::kCPU, at::kFloat).clamp(0, 1).mul(255).round().to(at::kByte).permute({1, 2, 0}).contiguous();  // [H, W, 3]
+  const Tensor bytes =
+      image.detach().to(at::kCPU, at::kFloat).clamp(0, 1).mul(255).round().to(at::kByte).permute({1, 2, 0}).contiguous();  // [H, W, 3]
   const int height = static_cast<int>(image.size(1)), width = static_cast<int>(image.size(2));
   int length = 0;
   unsigned char* encoded = stbi_write_png_to_mem(bytes.data_ptr<uint8_t>(), width * 3, width, height, 3, &length);

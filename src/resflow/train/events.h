@@ -13,7 +13,7 @@ namespace resflow::train {
 
 class EventFile {
  public:
-  // Creates `folder`/events.out.tfevents.TIME.resflow
+  // Creates `folder`/events.out.tfevents.TIME.resflow. This and what follows throw UserError where it cannot be written (a full disk).
   explicit EventFile(const std::filesystem::path& folder);
   void scalar(int64_t step, std::string_view tag, double value);
   // png: the bytes of a PNG file.
@@ -21,6 +21,7 @@ class EventFile {
 
  private:
   void record(const std::string& event);
+  std::filesystem::path path_;
   std::ofstream out_;
 };
 

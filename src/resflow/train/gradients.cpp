@@ -41,7 +41,8 @@ void differentiate(const Objective& objective, const std::vector<Tensor>& parame
 
 }  // namespace
 
-Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index, int64_t workers, bool bf16) {
+Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index,
+                            int64_t workers, bool bf16) {
   const int64_t count = batch.clean.size(0);
   workers = std::min(workers, count);
   std::vector<Part> parts(static_cast<size_t>(workers));

@@ -11,12 +11,13 @@
 namespace resflow::train {
 
 struct Gradients {
-  std::vector<Tensor> values;                          // in the order of the parameters
-  double loss = 0;                                     // mean over the batch
+  std::vector<Tensor> values;                         // in the order of the parameters
+  double loss = 0;                                    // mean over the batch
   std::vector<std::pair<std::string, double>> terms;  // likewise
 };
 
 // bf16: run the forward pass under autocast. first_index: the run-wide number of the batch's first sample.
-Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index, int64_t workers, bool bf16);
+Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index,
+                            int64_t workers, bool bf16);
 
 }  // namespace resflow::train

@@ -30,18 +30,20 @@ Tensor feature_loss(const rewards::FeatureDistance& network, const Tensor& image
   return network.distance_to(image, target);  // [B]
 }
 
-// L1, plus the feature distance: PSNR-oriented.
+// L1 or L2, plus the feature distance where asked: PSNR-oriented.
 class RemoverObjective final : public Objective {
  public:
-  RemoverObjective(const TrainOptions& options, c10::Device device) : options_(options), module_(options.model), features_(feature_network(options, device)) {}
+  RemoverObjective(const TrainOptions& options, c10::Device device)
+      : options_(options), module_(options.model), features_(feature_network(options, device)) {}
   nn::Module& module() override { return module_; }
   std::string part() const override { return "dr"; }
 
   Loss loss(const Batch& part, int64_t) const override {
     const Tensor restored = module_.forward(part.degraded).reference;
     Loss out;
-    out.total = at::l1_loss(restored, part.clean);
-    out.terms.emplace_back("l1", out.total.detach());
+    const bool squared = options_.pixel_loss == "l2";
+    out.total = squared ? at::mse_loss(restored, part.clean) : at::l1_loss(restored, part.clean);
+    out.terms.emplace_back(options_.pixel_loss, out.total.detach());
     if (features_ != nullptr) {
       const Tensor distance = feature_loss(*features_, restored, part.clean).mean();
       out.terms.emplace_back("feature", distance.detach());
@@ -50,7 +52,9 @@ class RemoverObjective final : public Objective {
     return out;
   }
 
-  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t) const override { return {{"", module_.forward(degraded).reference}}; }
+  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t) const override {
+    return {{"", module_.forward(degraded).reference}};
+  }
 
  private:
   TrainOptions options_;
@@ -64,7 +68,8 @@ class FlowObjective final : public Objective {
  public:
   FlowObjective(const TrainOptions& options, c10::Device device)
       : options_(options), remover_(options.model), module_(options.model), features_(feature_network(options, device)) {
-    if (options.remover.empty()) throw_user_error({.where = "train", .problem = "task flow needs `remover`", .wanted = "weights of a trained remover"});
+    if (options.remover.empty())
+      throw_user_error({.where = "train", .problem = "task flow needs `remover`", .wanted = "weights of a trained remover"});
     weights::load_strict(remover_, weights::TensorFile::open(options.remover), "dr.", {.dtype = at::kFloat, .device = device});
   }
   nn::Module& module() override { return module_; }
@@ -79,7 +84,8 @@ class FlowObjective final : public Objective {
     for (int64_t i = 0; i < count; ++i) {
       Stream draw(static_cast<uint64_t>(options_.seed), "train.flow", static_cast<uint64_t>(first_index + i));
       times.push_back(draw.chance(options_.noiseless) ? 1.0 : draw.uniform(0.02, 1.0));
-      sigmas.push_back(options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, draw.uniform()));
+      const double along = draw.chance(options_.faithful) ? 0 : draw.uniform();
+      sigmas.push_back(options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, along));
       noises.push_back(normal_like_shape(draw.child("noise"), clean.sizes().slice(1)));
     }
     const Tensor t = at::tensor(times, options), sigma_s = at::tensor(sigmas, options);  // [B]
@@ -112,9 +118,12 @@ class FlowObjective final : public Objective {
     std::vector<std::pair<std::string, Tensor>> out;
     for (const double sigma : options_.validation_sigma_s) {
       const Tensor sigma_s = at::full({1}, sigma, degraded.options());
-      const flow::VelocityFn velocity = [&](const Tensor& z, double t) { return module_.velocity(z, at::full({1}, t, z.options()), sigma_s, condition); };
+      const flow::VelocityFn velocity = [&](const Tensor& z, double t) {
+        return module_.velocity(z, at::full({1}, t, z.options()), sigma_s, condition);
+      };
       const auto sigmas = flow::linear_sigmas(static_cast<int>(options_.validation_steps));
-      out.emplace_back(fmt::format("sigma_s={}", sigma), flow::denoise(velocity, condition.reference + sigma * noise, sigmas, *flow::samplers().make("euler")));
+      out.emplace_back(fmt::format("sigma_s={}", sigma),
+                       flow::denoise(velocity, condition.reference + sigma * noise, sigmas, *flow::samplers().make("euler")));
     }
     return out;
   }

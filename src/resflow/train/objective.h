@@ -12,8 +12,8 @@
 namespace resflow::train {
 
 struct Loss {
-  Tensor total;                                          // scalar, mean over the part
-  std::vector<std::pair<std::string, Tensor>> terms;     // scalars for the log, detached
+  Tensor total;                                       // scalar, mean over the part
+  std::vector<std::pair<std::string, Tensor>> terms;  // scalars for the log, detached
 };
 
 class Objective {

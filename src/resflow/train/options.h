@@ -30,9 +30,11 @@ struct TrainOptions {
   double beta2 = 0.99;
   double clip_norm = 1;
   double ema = 0.998;
+  std::string pixel_loss = "l1";
   double feature_weight = 0;
   double feature_sigma_s = 0.1;
   double noiseless = 0.2;
+  double faithful = 0;
   double sigma_s_low = 0.05;
   double sigma_s_high = 0.5;
 
@@ -74,9 +76,11 @@ struct TrainOptions {
     visit("beta2", o.beta2, "AdamW's second beta (the first is 0.9)", Range{0, 1});
     visit("clip_norm", o.clip_norm, "Largest norm of the gradient; 0 = no limit", Range{0, 1e9});
     visit("ema", o.ema, "Decay of the weights' moving average", Range{0, 1});
+    visit("pixel_loss", o.pixel_loss, "The remover's loss: l1, or l2 to finish with", OneOf{{"l1", "l2"}});
     visit("feature_weight", o.feature_weight, "Weight of the feature loss", Range{0, 1e4});
     visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / sigma_s above this", Range{1e-3, 10});
     visit("noiseless", o.noiseless, "Share of samples at t = 1, where sampling starts", Range{0, 1});
+    visit("faithful", o.faithful, "Share of samples with the smallest start noise", Range{0, 1});
     visit("sigma_s_low", o.sigma_s_low, "Smallest start noise", Range{1e-3, 10});
     visit("sigma_s_high", o.sigma_s_high, "Largest start noise (drawn log-uniformly)", Range{1e-3, 10});
     visit("recipes", o.recipes, "Degradation recipes");

@@ -4,9 +4,12 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <fstream>
+#include <limits>
 #include <numbers>
 #include <optional>
 
@@ -28,7 +31,9 @@ double learning_rate_at(const TrainOptions& o, int64_t step) {
   return o.final_learning_rate + (o.learning_rate - o.final_learning_rate) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(done, 1.0)));
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 // Lines after the checkpoint's step belong to work that is done again: they go.
 void truncate_log(const std::filesystem::path& path, int64_t step) {
@@ -42,13 +47,33 @@ void truncate_log(const std::filesystem::path& path, int64_t step) {
   write_text_atomically(path, kept);
 }
 
+// Before anything is read or built: what the ranges of the single options do not say.
+const TrainOptions& checked(const TrainOptions& o) {
+  check_fields(o);
+  const auto refuse = [](const std::string& name, const std::string& wanted, const std::string& got) {
+    throw_user_error({.where = "train", .problem = name, .wanted = wanted, .got = got});
+  };
+  if (o.crop % 16 != 0) refuse("crop", "a multiple of 16", std::to_string(o.crop));
+  if (o.model.width % o.model.heads != 0 || o.model.width / o.model.heads % 16 != 0)
+    refuse("model", "a width that is heads times a multiple of 16", fmt::format("width {}, heads {}", o.model.width, o.model.heads));
+  if (o.sigma_s_low > o.sigma_s_high) refuse("sigma_s_low", "at most sigma_s_high", fmt::format("{} and {}", o.sigma_s_low, o.sigma_s_high));
+  for (const double scale : o.scales)
+    if (scale != std::floor(scale) || scale < 1 || scale > 8) refuse("scales", "whole numbers of 1 to 8", Json(o.scales).dump());
+  for (const auto* weights : {&o.recipe_weights, &o.scale_weights}) {
+    double sum = 0;
+    for (const double weight : *weights) sum += weight >= 0 ? weight : -std::numeric_limits<double>::infinity();
+    if (!(sum > 0)) refuse("recipe_weights and scale_weights", "numbers of 0 or more, one above 0", Json(*weights).dump());
+  }
+  for (const double sigma : o.validation_sigma_s)
+    if (!(sigma > 0)) refuse("validation_sigma_s", "numbers above 0", Json(o.validation_sigma_s).dump());
+  return o;
+}
+
 class Run {
  public:
   explicit Run(const TrainOptions& options)
-      : options_(options), folder_(options.output), device_(parse_device(options.device)), objective_(make_objective(options, device_)) {
-    check_fields(options);
-    if (options.crop % 16 != 0) throw_user_error({.where = "train", .problem = "crop", .wanted = "a multiple of 16", .got = std::to_string(options.crop)});
-    std::filesystem::create_directories(folder_);
+      : options_(options), folder_(options.output), device_(parse_device(options.device)), objective_(make_objective(checked(options), device_)) {
+    create_folder(folder_);
     at::set_num_threads(1);  // `workers` are the parallelism
     start_weights();
   }
@@ -93,11 +118,17 @@ void Run::start_weights() {
     for (auto& [name, tensor] : optimizer_->state()) {
       const Tensor saved = file.get(name);
       if (saved.sizes() != tensor.sizes())
-        throw_user_error({.where = checkpoint().string(), .problem = "tensor '" + name + "' does not fit the model", .wanted = c10::str(tensor.sizes()),
-                          .got = c10::str(saved.sizes()), .hint = "Is `model` changed since? Choose another output folder"});
+        throw_user_error({.where = checkpoint().string(),
+                          .problem = "tensor '" + name + "' does not fit the model",
+                          .wanted = c10::str(tensor.sizes()),
+                          .got = c10::str(saved.sizes()),
+                          .hint = "Is `model` changed since? Choose another output folder"});
       tensor.copy_(saved);
     }
-    step_ = std::stoll(file.metadata().at("step"));
+    const auto step = file.metadata().find("step");
+    if (step == file.metadata().end() || step->second.find_first_not_of("0123456789") != std::string::npos || step->second.empty())
+      throw_user_error({.where = checkpoint().string(), .problem = "not a checkpoint: its metadata has no step"});
+    step_ = std::stoll(step->second);
   }
   module.requires_grad(true);
 }
@@ -108,13 +139,18 @@ void Run::save(bool export_weights) const {
   std::vector<std::pair<std::string, Tensor>> average;
   for (const auto& [name, tensor] : optimizer_->state())
     if (name.starts_with("ema.")) average.emplace_back(objective_->part() + "." + name.substr(4), tensor.to(at::kHalf));
-  weights::write_safetensors(folder_ / "weights.safetensors", average,
-                             {{"family", "compact"}, {"part", objective_->part()}, {"config", fields_to_json(options_.model).dump()}, {"step", std::to_string(step_)}});
+  weights::write_safetensors(
+      folder_ / "weights.safetensors", average,
+      {{"family", "compact"}, {"part", objective_->part()}, {"config", fields_to_json(options_.model).dump()}, {"step", std::to_string(step_)}});
 }
 
 void Run::log(Json entry) {
   log_ << entry.dump() << "\n";
   log_.flush();
+  if (!log_)
+    throw_user_error({.where = (folder_ / "log.jsonl").string(),
+                      .problem = std::string("cannot be written: ") + std::strerror(errno),
+                      .hint = "Check free space; the last checkpoint is good"});
 }
 
 void Run::run_validation(const Validation& validation, EventFile& events) {
@@ -129,7 +165,7 @@ void Run::run_validation(const Validation& validation, EventFile& events) {
     log_info(fmt::format("  validation {:14} {}", variant, scores.dump()));
   }
   const std::string png = png_bytes(measured.grid);
-  std::filesystem::create_directories(folder_ / "samples");
+  create_folder(folder_ / "samples");
   write_text_atomically(folder_ / "samples" / fmt::format("{:07}.png", step_), png);
   events.image(step_, "validation/samples", measured.grid.size(1), measured.grid.size(2), png);
 }
@@ -142,8 +178,8 @@ TrainResult Run::train(const Job& job) {
   if (!log_) throw_user_error({.where = (folder_ / "log.jsonl").string(), .problem = "cannot be written"});
   EventFile events(folder_);
   const bool bf16 = parse_dtype(options_.dtype, device_) == at::kBFloat16;
-  log_info(fmt::format("training {} ({} parameters) on {} images, {}, {}{}", objective_->part(), objective_->module().parameter_count(), dataset.images(),
-                       device_.str(), bf16 ? "bf16" : "f32", step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
+  log_info(fmt::format("training {} ({} parameters) on {} images, {}, {}{}", objective_->part(), objective_->module().parameter_count(),
+                       dataset.images(), device_.str(), bf16 ? "bf16" : "f32", step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
 
   const auto parameters = optimizer_->parameters();
   BatchLoader loader(dataset, options_.batch, step_, options_.loaders);
@@ -155,7 +191,9 @@ TrainResult Run::train(const Job& job) {
     Gradients gradients = compute_gradients(*objective_, parameters, batch, step_ * options_.batch, device_.is_cpu() ? options_.workers : 1, bf16);
     const double norm = clip_gradients(gradients.values, options_.clip_norm);
     if (!std::isfinite(gradients.loss) || !std::isfinite(norm))
-      throw_user_error({.where = "train", .problem = fmt::format("the loss is not finite at step {}", step_ + 1), .hint = "Lower learning_rate or clip_norm; the last checkpoint is good"});
+      throw_user_error({.where = "train",
+                        .problem = fmt::format("the loss is not finite at step {}", step_ + 1),
+                        .hint = "Lower learning_rate or clip_norm; the last checkpoint is good"});
     ++step_;
     optimizer_->step(step_, learning_rate_at(options_, step_), gradients.values);
 
@@ -174,8 +212,10 @@ TrainResult Run::train(const Job& job) {
       entry["learning_rate"] = learning_rate_at(options_, step_);
       entry["seconds_per_step"] = per_step;
       log(entry);
-      job.report({.stage = fmt::format("train loss {:.4f}, {:.2f} s a step, waited {:.0f} s for data", gradients.loss, per_step, loader.waited_seconds()),
-                  .done = step_, .of = options_.steps});
+      job.report(
+          {.stage = fmt::format("train loss {:.4f}, {:.2f} s a step, waited {:.0f} s for data", gradients.loss, per_step, loader.waited_seconds()),
+           .done = step_,
+           .of = options_.steps});
     }
     const bool last = step_ == options_.steps, stop = job.stop.stop_requested();
     if (last || stop || step_ % options_.save_every == 0) save(true);

@@ -10,9 +10,9 @@
 namespace resflow::train {
 
 struct TrainResult {
-  int64_t step = 0;      // steps done in all
-  double loss = 0;       // the last logged one
-  Json validation;       // of the last validation, or null
+  int64_t step = 0;  // steps done in all
+  double loss = 0;   // the last logged one
+  Json validation;   // of the last validation, or null
 };
 
 // Runs to options.steps, resuming where the folder has a checkpoint. A stop (job.stop) writes a checkpoint and throws Cancelled.

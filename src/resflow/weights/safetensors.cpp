@@ -80,8 +80,8 @@ nlohmann::json parse_json(const std::filesystem::path& path, std::string_view te
   };
   try {
     return nlohmann::json::parse(text.begin(), text.end(), watch);
-  } catch (const nlohmann::json::exception& error) {
-    fail(path, std::string("the header is not JSON (") + error.what() + ")", "", "", kIncomplete);
+  } catch (const nlohmann::json::parse_error& error) {  // its text would quote the file's raw bytes
+    fail(path, fmt::format("the header is not JSON (byte {} of {})", error.byte, text.size()), "", "", kIncomplete);
   }
 }
 

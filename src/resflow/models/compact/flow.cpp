@@ -1,6 +1,7 @@
 #include "resflow/models/compact/flow.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include "resflow/models/tokens.h"
 
@@ -29,7 +30,11 @@ CompactFlow::CompactFlow(const CompactConfig& config)
       x_embedder_(*this, "x_embedder", config.channels * kPatch * kPatch, config.width, {.condition_rank = config.condition_rank}),
       proj_out_(*this, "proj_out", config.width, config.channels * kPatch * kPatch, {.zero_init = true}),
       conv_out_(*this, "conv_out", config.channels, kPixels, 3, 0) {
-  TORCH_CHECK(config.width % config.heads == 0 && config.width / config.heads % 16 == 0, "compact: width / heads must be a multiple of 16");
+  if (config.width % (16 * config.heads) != 0)
+    throw_user_error({.where = "compact",
+                      .problem = "the width does not fit the heads",
+                      .wanted = fmt::format("a width that is a multiple of 16 x {} heads", config.heads),
+                      .got = fmt::format("{}", config.width)});
   for (int64_t i = 0; i < config.stem_blocks; ++i)
     stem_.push_back(std::make_unique<ResidualBlock>(*this, "stem." + std::to_string(i), config.channels, config.width));
   const BlockConfig block{.width = config.width, .heads = config.heads, .mlp_ratio = config.mlp_ratio, .condition_rank = config.condition_rank};
@@ -46,17 +51,21 @@ Tensor CompactFlow::embedding(const Tensor& t, const Tensor& sigma_s) const {
 
 CompactCondition CompactFlow::prepare(const Tensor& image, const CompactRemover::Output& remover) const {
   check_shape(image, "B 3 H W", "image");
-  TORCH_CHECK(image.size(2) % kMultiple == 0 && image.size(3) % kMultiple == 0, "compact: wanted sides that are multiples of ", kMultiple, ", got ", image.sizes());
+  TORCH_CHECK(image.size(2) % kMultiple == 0 && image.size(3) % kMultiple == 0, "compact: wanted sides that are multiples of ", kMultiple, ", got ",
+              image.sizes());
   const int64_t rows = image.size(2) / kMultiple, columns = image.size(3) / kMultiple;
   CompactCondition out;
   out.reference = remover.reference;
-  out.map = at::leaky_relu(condition_in_.forward(at::cat({remover.features, unshuffle(remover.reference - 0.5), unshuffle(image - 0.5)}, 1)), 0.1);  // [B, C, h, w]
+  // The reference stays in float32 where the weights are narrower: z is measured from it.
+  const Tensor seen =
+      at::cat({remover.features, unshuffle(remover.reference - 0.5), unshuffle(image - 0.5)}, 1).to(condition_in_.weight.scalar_type());
+  out.map = at::leaky_relu(condition_in_.forward(seen), 0.1);  // [B, C, h, w]
   out.rope = nn::make_rope(image_ids(rows, columns).to(image.device()), rope_axes(config_));
   out.mask = neighbourhood_mask(rows, columns, config_.radius).to(image.device());
   if (!blocks_.empty()) {
     const Tensor none = at::zeros({image.size(0)}, image.options().dtype(at::kFloat));
-    const Tensor temb = time_embedder_.forward(none);                                                // time 0, whatever sigma_s: cacheable
-    const Tensor own_mask = out.mask.narrow(1, 0, rows * columns);                                   // [L, L]
+    const Tensor temb = time_embedder_.forward(none);                                       // time 0, whatever sigma_s: cacheable
+    const Tensor own_mask = out.mask.narrow(1, 0, rows * columns);                          // [L, L]
     Tensor tokens = x_embedder_.forward(patchify(out.map, kPatch), nn::Branch::condition);  // [B, L, D]
     for (const auto& block : blocks_) tokens = block->forward_condition(tokens, temb, out.rope, own_mask, out.tokens.emplace_back());
   }
@@ -65,10 +74,10 @@ CompactCondition CompactFlow::prepare(const Tensor& image, const CompactRemover:
 
 Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const {
   const double data2 = config_.sigma_data * config_.sigma_data;
-  const Tensor keep = per_sample(1 - t), noise = per_sample(t * sigma_s);                   // z - y* = keep * residual + noise * n
-  const Tensor variance = keep.square() * data2 + noise.square();                           // [B, 1, 1, 1]
-  const Tensor offset = z - condition.reference;                                            // [B, 3, H, W]
-  const Tensor temb = embedding(t, sigma_s);                                                // [B, D]
+  const Tensor keep = per_sample(1 - t), noise = per_sample(t * sigma_s);  // z - y* = keep * residual + noise * n
+  const Tensor variance = keep.square() * data2 + noise.square();          // [B, 1, 1, 1]
+  const Tensor offset = z - condition.reference;                           // [B, 3, H, W]
+  const Tensor temb = embedding(t, sigma_s);                               // [B, D]
 
   const auto dtype = latent_in_.weight.scalar_type();
   Tensor h = latent_in_.forward(unshuffle((offset * variance.rsqrt()).to(dtype))) + condition.map;  // [B, C, h, w]
@@ -76,7 +85,7 @@ Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& s
   if (!blocks_.empty()) {
     Tensor tokens = x_embedder_.forward(patchify(h, kPatch));  // [B, L, D]
     for (size_t i = 0; i < blocks_.size(); ++i) tokens = blocks_[i]->forward(tokens, temb, condition.rope, condition.tokens[i], condition.mask);
-    tokens = proj_out_.forward(nn::plain_layer_norm(tokens));                                                            // [B, L, C P P]
+    tokens = proj_out_.forward(nn::plain_layer_norm(tokens));                                                               // [B, L, C P P]
     h = h + unpatchify(tokens, kPatch, h.size(2) / kPatch, h.size(3) / kPatch).contiguous(at::MemoryFormat::ChannelsLast);  // [B, C, h, w]
   }
   for (const auto& block : head_) h = block->forward(h, temb);

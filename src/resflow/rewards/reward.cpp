@@ -1,0 +1,18 @@
+#include "resflow/rewards/reward.h"
+
+namespace resflow::rewards {
+
+#define RESFLOW_REWARD(name) Entry<Reward> reward_##name();
+#include "resflow/rewards/reward_list.inc"
+#undef RESFLOW_REWARD
+
+const Registry<Reward>& rewards() {
+  static const Registry<Reward> registry("reward", {
+#define RESFLOW_REWARD(name) reward_##name(),
+#include "resflow/rewards/reward_list.inc"
+#undef RESFLOW_REWARD
+                                                   });
+  return registry;
+}
+
+}  // namespace resflow::rewards

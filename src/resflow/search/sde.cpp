@@ -1,0 +1,43 @@
+#include "resflow/search/sde.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace resflow::search {
+
+Tensor sde_step(const Coordinates& at, const Tensor& z, const Tensor& velocity, const Tensor& noise, double sigma, double next, double g) {
+  const Tensor moved = z + (next - sigma) * velocity;
+  if (next <= 0) return moved;
+  const double dt = sigma - next;
+  return moved + at.sigma_s * (g * std::sqrt(dt) * noise - (0.5 * g * g * dt / sigma) * noise_hat(at, z, velocity, sigma));
+}
+
+double square_diffusion(double sigma, double norm) { return norm * sigma * sigma; }
+
+VpLevel vp_level(double s) {
+  const double total = 0.5 * (20 - 0.1) * s * s + 0.1 * s;
+  return {.s = s, .alpha = std::exp(-total / 2), .spread = std::sqrt(std::max(0.0, 1 - std::exp(-total)))};
+}
+
+std::vector<VpLevel> vp_levels(int64_t steps, double first) {
+  double low = 0, high = 1;  // flow_sigma grows with s
+  for (int i = 0; i < 60 && vp_level(1).flow_sigma() > first; ++i) (vp_level((low + high) / 2).flow_sigma() > first ? high : low) = (low + high) / 2;
+  std::vector<VpLevel> out;
+  for (int64_t i = 0; i <= steps; ++i) {
+    const double down = static_cast<double>(i) / static_cast<double>(steps);  // 1 - t
+    out.push_back(vp_level(high * std::sqrt(std::max(0.0, 1 - down * down))));
+  }
+  return out;
+}
+
+Tensor vp_sde_step(const Coordinates& at, const Tensor& z, const Tensor& velocity, const Tensor& noise, double sigma, const VpLevel& from,
+                   const VpLevel& to, double sigma_next, double g) {
+  const Tensor moved = z + (sigma_next - sigma) * velocity;
+  if (sigma_next <= 0) return moved;
+  const double ds = from.s - to.s, c = to.alpha + to.spread;
+  return moved + (at.sigma_s / c) * (g * std::sqrt(ds) * noise - (0.5 * g * g * ds / from.spread) * noise_hat(at, z, velocity, sigma));
+}
+
+}  // namespace resflow::search

@@ -1,0 +1,34 @@
+// Stochastic steps with the flow's own marginals, for the searches that draw fresh noise at every step (rollover, smc).
+#pragma once
+
+#include <vector>
+
+#include "resflow/search/coordinates.h"
+
+namespace resflow::search {
+
+// One Euler-Maruyama step from `sigma` down to `next`: z - v dt + g^2 / 2 score dt + g sqrt(dt) n, score = -noise_hat / (sigma sigma_s);
+// g is in units of sigma_s, so that a small start noise stays small. noise: unit normals; next = 0 takes no noise.
+Tensor sde_step(const Coordinates& at, const Tensor& z, const Tensor& velocity, const Tensor& noise, double sigma, double next, double g);
+
+// The linear path's diffusion coefficient of Kim et al. (2503.19385): norm t^2.
+double square_diffusion(double sigma, double norm);
+
+// The variance-preserving path of the same paper: alpha = exp(-T / 2), spread = sqrt(1 - exp(-T)), T(s) = (20 - 0.1) s^2 / 2 + 0.1 s.
+// A sample of it is c times one of the flow at flow_sigma, c = alpha + spread.
+struct VpLevel {
+  double s, alpha, spread;
+  double flow_sigma() const { return spread / (alpha + spread); }
+};
+VpLevel vp_level(double s);
+
+// steps + 1 levels from the s whose flow_sigma is `first` (1 where there is none) down to 0, over their time schedule
+// sqrt(1 - (1 - t)^2), which spends more steps where it is noisy.
+std::vector<VpLevel> vp_levels(int64_t steps, double first = 1);
+
+// A step of the variance-preserving path's SDE, written in the flow's coordinates: the drift is exact given x0_hat and noise_hat (there it
+// is Euler's step of the flow), the Langevin part is Euler-Maruyama's with g in units of sigma_s. from.flow_sigma() must be z's level.
+Tensor vp_sde_step(const Coordinates& at, const Tensor& z, const Tensor& velocity, const Tensor& noise, double sigma, const VpLevel& from,
+                   const VpLevel& to, double sigma_next, double g);
+
+}  // namespace resflow::search

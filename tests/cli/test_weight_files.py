@@ -1,0 +1,131 @@
+"""`resflow pack`, `merge` and `inspect`, and the program's help."""
+
+import json
+import resource
+import signal
+
+import numpy as np
+import pytest
+from program import GOOD, SOME_FAILED, USER_ERROR, files_in, resflow
+
+Image = pytest.importorskip("PIL.Image")
+safetensors = pytest.importorskip("safetensors.numpy")
+
+
+def test_a_shard_holds_the_pixels_by_stem(pictures, tmp_path):
+    (tmp_path / "names.txt").write_text("# held out\ncoffee.png\n")
+    resflow("pack", pictures, "-o", tmp_path / "new" / "all.safetensors")
+    packed = safetensors.load_file(tmp_path / "new" / "all.safetensors")
+    assert set(packed) == {"astronaut", "chelsea", "coffee"}
+    for name, planes in packed.items():
+        assert (planes.transpose(1, 2, 0) == np.asarray(Image.open(pictures / f"{name}.png"))).all()
+    for choice, names in (("--only", {"coffee"}), ("--except", {"astronaut", "chelsea"})):
+        resflow("pack", pictures, "-o", tmp_path / "some.safetensors", choice, tmp_path / "names.txt")
+        assert set(safetensors.load_file(tmp_path / "some.safetensors")) == names
+
+
+def test_packing_tells_what_is_wrong(pictures, tmp_path):
+    shard = tmp_path / "out.safetensors"
+    (tmp_path / "folder").mkdir()
+    assert "no pictures" in resflow("pack", tmp_path / "folder", "-o", shard, code=USER_ERROR).stderr
+    (tmp_path / "none.txt").write_text("other.png\n")
+    assert "no picture left" in resflow("pack", pictures, "-o", shard, "--only", tmp_path / "none.txt", code=USER_ERROR).stderr
+    assert "cannot be read" in resflow("pack", pictures, "-o", shard, "--only", tmp_path / "nowhere.txt", code=USER_ERROR).stderr
+    Image.open(pictures / "coffee.png").save(tmp_path / "coffee.jpg")
+    assert "two pictures of one name" in resflow("pack", pictures, tmp_path / "coffee.jpg", "-o", shard, code=USER_ERROR).stderr
+    assert "no picture could be read" in resflow("pack", tmp_path / "nowhere.png", "-o", shard, code=USER_ERROR).stderr
+    assert not shard.exists()
+    done = resflow("pack", pictures, tmp_path / "nowhere.png", "-o", shard, code=SOME_FAILED)
+    assert "1 of 4 pictures failed" in done.stderr and len(safetensors.load_file(shard)) == 3
+
+
+def test_a_shard_that_does_not_fit_the_disk_is_not_there_at_all(pictures, tmp_path):
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    done = resflow("pack", pictures, "-o", tmp_path / "out.safetensors", code=USER_ERROR, preexec_fn=limit)
+    assert "cannot be written" in done.stderr and "out.safetensors" in done.stderr
+    assert files_in(tmp_path) == []
+
+
+def test_merging_joins_the_parts(tiny):
+    merged = safetensors.load_file(tiny.model)
+    parts = [safetensors.load_file(folder / "weights.safetensors") for folder in (tiny.dr, tiny.flow)]
+    assert set(merged) == set(parts[0]) | set(parts[1])
+    for part in parts:
+        assert all((merged[name] == value).all() for name, value in part.items())
+
+
+def test_merging_tells_what_is_wrong(tiny, tmp_path):
+    dr, flow, out = tiny.dr / "weights.safetensors", tiny.flow / "weights.safetensors", tmp_path / "out.safetensors"
+    assert "is in another file too" in resflow("merge", dr, dr, "-o", out, code=USER_ERROR).stderr
+    assert "wanted name=number, got steps" in resflow("merge", dr, flow, "-o", out, "--default", "steps", code=USER_ERROR).stderr
+    assert "Did you mean 'steps'" in resflow("merge", dr, flow, "-o", out, "--default", "stepz=3", code=USER_ERROR).stderr
+    assert "nowhere" in resflow("merge", dr, tmp_path / "nowhere", "-o", out, code=USER_ERROR).stderr
+    resflow("train", tiny.config, "--output", tmp_path / "other", "--steps", "1", "--model.mlp-ratio", "2")
+    (tmp_path / "flow.safetensors").write_bytes(flow.read_bytes())
+    done = resflow("merge", flow, tmp_path / "other" / "weights.safetensors", "-o", out, code=USER_ERROR)
+    assert "metadata 'config' differs" in done.stderr and "parts of one model" in done.stderr
+    assert not out.exists()
+
+
+def test_inspecting(tiny, pictures, tmp_path):
+    report = json.loads(resflow("inspect", tiny.model, "--json").stdout)
+    weights = safetensors.load_file(tiny.model)
+    assert report["tensors"] == len(weights) and report["parameters"] == sum(value.size for value in weights.values())
+    assert report["types"] == {"f16": {"tensors": report["tensors"], "parameters": report["parameters"]}}
+    assert report["names"] == {name: list(value.shape) for name, value in weights.items()}
+    assert report["metadata"]["family"] == "compact" and json.loads(report["metadata"]["defaults"]) == {"steps": 2, "sigma_s": 0.1}
+    plain = resflow("inspect", tiny.model).stdout
+    assert f"{len(weights)} tensors" in plain and "family: compact" in plain
+    assert "nowhere" in resflow("inspect", tmp_path / "nowhere", code=USER_ERROR).stderr
+    assert "not a safetensors file" in resflow("inspect", pictures / "coffee.png", code=USER_ERROR).stderr
+    (tmp_path / "model.pth").write_bytes(b"PK\x03\x04" + bytes(100))
+    assert "PyTorch .pth" in resflow("inspect", tmp_path / "model.pth", code=USER_ERROR).stderr
+
+
+COMMANDS = ("restore", "degrade", "eval", "train", "pack", "merge", "inspect", "bench")
+
+
+def test_the_bare_program_shows_its_commands():
+    shown = resflow(code=USER_ERROR).stderr
+    assert all(f"\n  {command} " in shown for command in COMMANDS)
+    assert resflow("--help").stdout.strip() == shown.strip()
+    assert resflow("--version").stdout.startswith("resflow ")
+
+
+def test_help_has_groups_and_examples():
+    shown = resflow("restore", "--help").stdout
+    for part in ("Restoring:", "Model:", "Files:", "--scale", "--color-fix", "wavelet", "Examples:", "Exit codes:", "resflow restore old.jpg -o restored.png"):
+        assert part in shown
+    assert "--model.width" in resflow("train", "--help").stdout
+    for command in COMMANDS:
+        assert "Example" in resflow(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["restor", "a.png"], "unknown command 'restor'. Did you mean 'restore'?"),
+        (["polish", "a.png"], "unknown command 'polish'. Try: resflow --help"),
+        (["restore", "a.png"], "--output is required"),
+        (["restore", "-o", "b.png"], "inputs is required"),
+        (["train", "a.toml", "--model.widht", "3"], "unknown option '--model.widht'. Did you mean '--model.width'?"),
+        (["inspect", "a", "--jsno"], "Did you mean '--json'? Try: resflow inspect --help"),
+        (["--thread", "2", "inspect", "a"], "Did you mean '--threads'?"),
+        (["bench", "--side", "3"], "--side"),
+    ],
+    ids=str,
+)
+def test_command_lines_that_are_wrong(arguments, said):
+    done = resflow(*arguments, code=USER_ERROR)
+    assert said in done.stderr and done.stdout == "", done.stderr
+
+
+def test_measuring_speed(tiny, tmp_path):
+    report = json.loads(resflow("bench", "--model", tiny.model, "--side", "16", "--repeats", "1", "-o", tmp_path / "bench.json", code=GOOD).stdout)
+    assert json.loads((tmp_path / "bench.json").read_text()) == report
+    assert {"machine", "version", "commit", "baseline"} <= set(report)
+    for row in ("remover_alone", "restore_1_step", "restore_4_steps"):
+        assert report[row]["seconds"] > 0 and report[row]["in_bare_convolutions"] > 0

@@ -1,0 +1,248 @@
+#include "resflow/models/compact/compact.h"
+
+#include <ATen/ATen.h>
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <set>
+
+#include "models/random_weights.h"
+#include "resflow/weights/load.h"
+
+using namespace resflow;
+using namespace resflow::models;
+namespace fs = std::filesystem;
+
+namespace {
+
+const CompactConfig kTiny{.channels = 8,
+                          .remover_blocks = 1,
+                          .stem_blocks = 1,
+                          .head_blocks = 1,
+                          .width = 32,
+                          .heads = 2,
+                          .depth = 2,
+                          .mlp_ratio = 2,
+                          .condition_rank = 4,
+                          .radius = 1,
+                          .sigma_data = 0.05};
+
+struct Model : CompactModel {
+  explicit Model(bool random = true) : CompactModel(kTiny, {}) {
+    if (random) {
+      randomise(remover, 1);
+      randomise(flow, 2);
+    } else {
+      remover.initialise(Stream(1, "remover"));
+      flow.initialise(Stream(1, "flow"));
+    }
+  }
+  CompactCondition prepare(const Tensor& image) const { return flow.prepare(image, remover.forward(image)); }
+};
+
+Tensor picture(const char* name, at::IntArrayRef shape) { return at::sigmoid(drawn(name, shape)); }
+Tensor all(std::initializer_list<double> values) { return at::tensor(at::ArrayRef<double>(values), at::kFloat); }
+
+// What a Gaussian residual of RMS sigma_data leaves to expect: y* + keep s^2 / (keep^2 s^2 + noise^2) (z - y*).
+Tensor linear_estimate(const Tensor& z, const Tensor& reference, double t, double sigma_s) {
+  const double keep = 1 - t, data2 = kTiny.sigma_data * kTiny.sigma_data, noise2 = t * sigma_s * t * sigma_s;
+  return reference + keep * data2 / (keep * keep * data2 + noise2) * (z - reference);
+}
+
+}  // namespace
+
+TEST_CASE("before training the remover is the identity and the flow is the best linear estimate") {
+  const Model model(false);
+  const auto image = picture("image", {1, 3, 32, 48});
+  CHECK(at::equal(model.remover.forward(image).reference, image));
+  const auto condition = model.prepare(image);
+  for (const double t : {1.0, 0.6, 0.02})
+    for (const double sigma_s : {0.05, 0.5}) {
+      const auto z = image + 0.1 * drawn("z", {1, 3, 32, 48});
+      CHECK(distance(model.flow.predict_x0(z, all({t}), all({sigma_s}), condition), linear_estimate(z, image, t, sigma_s)) < 1e-6);
+    }
+}
+
+TEST_CASE("the loss weight is the inverse of that estimate's error, so every t and sigma_s counts alike") {
+  const Model model(false);
+  const auto reference = at::full({1, 3, 64, 64}, 0.5);
+  const auto condition = model.prepare(reference);
+  const auto residual = kTiny.sigma_data * drawn("residual", {1, 3, 64, 64}), noise = drawn("noise", {1, 3, 64, 64});
+  for (const double t : {1.0, 0.7, 0.3, 0.05})
+    for (const double sigma_s : {0.05, 0.2, 0.5}) {
+      CAPTURE(t);
+      CAPTURE(sigma_s);
+      const auto x0 = reference + residual, z = (1 - t) * x0 + t * (reference + sigma_s * noise);
+      const auto error = (model.flow.predict_x0(z, all({t}), all({sigma_s}), condition) - x0).square().mean();
+      CHECK((error * model.flow.loss_weight(all({t}), all({sigma_s}))).item<double>() == doctest::Approx(1).epsilon(0.07));
+    }
+}
+
+TEST_CASE("velocity is (z - x0) / t, for each sample its own") {
+  const Model model;
+  const auto image = picture("image", {2, 3, 32, 32});
+  const auto condition = model.prepare(image);
+  const auto z = image + 0.1 * drawn("z", {2, 3, 32, 32}), t = all({0.9, 0.2}), sigma_s = all({0.1, 0.3});
+  const auto x0 = model.flow.predict_x0(z, t, sigma_s, condition), v = model.flow.velocity(z, t, sigma_s, condition);
+  CHECK(distance(z - t.view({2, 1, 1, 1}) * v, x0) < 1e-5);
+  // The network works at all: it moves the linear estimate, and its time and start noise are heard.
+  CHECK(distance(x0.narrow(0, 0, 1), linear_estimate(z.narrow(0, 0, 1), condition.reference.narrow(0, 0, 1), 0.9, 0.1)) > 1e-3);
+  CHECK(distance(x0, model.flow.predict_x0(z, t, all({0.1, 0.31}), condition)) > 1e-6);
+}
+
+TEST_CASE("a condition computed once serves every candidate of a batch") {
+  const Model model;
+  const auto image = picture("image", {1, 3, 32, 48});
+  const auto z = image + 0.1 * drawn("z", {3, 3, 32, 48}), t = all({0.9, 0.5, 0.5}), sigma_s = all({0.1, 0.1, 0.4});
+  const auto together = model.flow.predict_x0(z, t, sigma_s, model.prepare(image));
+  CHECK(distance(together, model.flow.predict_x0(z, t, sigma_s, model.prepare(image.expand({3, -1, -1, -1})))) < 1e-5);
+  for (int64_t i = 0; i < 3; ++i)
+    CHECK(distance(together.narrow(0, i, 1),
+                   model.flow.predict_x0(z.narrow(0, i, 1), t.narrow(0, i, 1), sigma_s.narrow(0, i, 1), model.prepare(image))) < 1e-5);
+}
+
+TEST_CASE("a condition depends on the image alone: predicting leaves it as it was") {
+  const Model model;
+  const auto image = picture("image", {1, 3, 32, 32});
+  const auto condition = model.prepare(image);
+  REQUIRE(condition.tokens.size() == 2);
+  std::vector<Tensor> kept = {condition.reference.clone(), condition.map.clone()};
+  for (const auto& [key, value] : condition.tokens) kept.insert(kept.end(), {key.clone(), value.clone()});
+  const auto predict = [&](double t, double sigma_s) {
+    return model.flow.predict_x0(drawn("z", {2, 3, 32, 32}), all({t}), all({sigma_s}), condition);
+  };
+  const auto first = predict(0.9, 0.1);
+  predict(0.1, 0.5);
+  CHECK(at::equal(predict(0.9, 0.1), first));
+  const auto again = model.prepare(image);
+  size_t i = 2;
+  CHECK(at::equal(condition.reference, kept[0]));
+  CHECK(at::equal(condition.map, kept[1]));
+  for (size_t block = 0; block < 2; ++block, i += 2) {
+    CHECK(at::equal(condition.tokens[block].key, kept[i]));
+    CHECK(at::equal(again.tokens[block].key, kept[i]));
+    CHECK(at::equal(condition.tokens[block].value, kept[i + 1]));
+  }
+  CHECK(distance(model.prepare(picture("other", {1, 3, 32, 32})).tokens[1].key, kept[4]) > 1e-3);
+}
+
+TEST_CASE("what is computed for a place does not depend on where it lies in the picture, nor on the picture's size") {
+  const Model model;
+  // Radius 1 in 2 blocks and the convolutions reach less than 5 tokens of 16 px.
+  const auto wide = picture("wide", {1, 3, 96, 240}), noise = drawn("noise", {1, 3, 96, 240});
+  for (const bool upright : {false, true}) {
+    CAPTURE(upright);
+    const int64_t axis = upright ? 2 : 3;
+    const auto run = [&](int64_t start, int64_t length) {
+      const auto part = [&](const Tensor& t) { return (upright ? t.transpose(2, 3) : t).narrow(axis, start, length).contiguous(); };
+      const auto condition = model.prepare(part(wide));
+      return model.flow.predict_x0(condition.reference + 0.1 * part(noise), all({0.7}), all({0.2}), condition);
+    };
+    const auto whole = run(0, 240), shifted = run(16, 208);
+    CHECK(distance(whole.narrow(axis, 96, 48), shifted.narrow(axis, 80, 48)) < 1e-5);
+    CHECK(distance(whole.narrow(axis, 0, 48), shifted.narrow(axis, 0, 48)) > 1e-3);
+  }
+}
+
+TEST_CASE("a gradient reaches every parameter but those behind the last block's condition tokens, which go nowhere") {
+  Model model;
+  model.remover.requires_grad(true);
+  model.flow.requires_grad(true);
+  const auto image = picture("image", {2, 3, 32, 48});
+  const auto x0 = model.flow.predict_x0(image + 0.1 * drawn("z", {2, 3, 32, 48}), all({0.8, 0.3}), all({0.1, 0.3}), model.prepare(image));
+  (x0 * drawn("weights", {2, 3, 32, 48})).sum().backward();
+  const std::string last = "transformer_blocks.1.";
+  const std::set<std::string> unused = {last + "attn.to_q.condition.down",   last + "attn.to_q.condition.up",  last + "attn.to_out.0.condition.down",
+                                        last + "attn.to_out.0.condition.up", last + "ff.net.2.condition.down", last + "ff.net.2.condition.up"};
+  for (const nn::Module* part : {static_cast<const nn::Module*>(&model.remover), static_cast<const nn::Module*>(&model.flow)})
+    for (const auto& tensor : part->named_parameters()) {
+      CAPTURE(tensor.name);
+      const bool reached = tensor.slot->grad().defined() && tensor.slot->grad().abs().max().item<double>() > 1e-9;
+      CHECK(reached != unused.contains(tensor.name));
+    }
+}
+
+TEST_CASE("parameters are named once, and blocks as diffusers names FLUX's") {
+  const Model model;
+  std::set<std::string> names;
+  for (const auto& tensor : model.flow.named_parameters()) CHECK(names.insert(tensor.name).second);
+  for (const char* name : {"x_embedder.weight", "transformer_blocks.1.norm1.linear.bias", "transformer_blocks.0.attn.to_out.0.weight",
+                           "transformer_blocks.0.attn.norm_k.weight", "transformer_blocks.1.ff.net.0.proj.weight",
+                           "transformer_blocks.1.ff.net.2.bias", "proj_out.weight"})
+    CHECK(names.contains(name));
+}
+
+TEST_CASE("bf16 weights give nearly the picture that float32 weights give, whose coordinates stay float32") {
+  Model model;
+  const auto image = picture("image", {1, 3, 48, 48}), z = image + 0.1 * drawn("z", {1, 3, 48, 48});
+  const auto wide = model.flow.predict_x0(z, all({0.7}), all({0.3}), model.prepare(image));
+  const auto plain = linear_estimate(z, model.prepare(image).reference, 0.7, 0.3);
+  model.remover.to(c10::kCPU, at::kBFloat16);
+  model.flow.to(c10::kCPU, at::kBFloat16);
+  const auto half = image.to(at::kBFloat16);
+  auto removed = model.remover.forward(half);
+  removed.reference = removed.reference.to(at::kFloat);
+  const auto narrow = model.flow.predict_x0(z, all({0.7}), all({0.3}), model.flow.prepare(half, removed));
+  CHECK((narrow.scalar_type() == at::kFloat));
+  CHECK(((narrow - wide).norm() / (wide - plain).norm()).item<double>() < 0.1);
+}
+
+TEST_CASE("sides that are no multiples of a token's are a bug of the caller") {
+  const Model model;
+  CHECK_THROWS_WITH_AS(model.prepare(picture("image", {1, 3, 32, 40})), doctest::Contains("multiples of 16"), c10::Error);
+}
+
+TEST_CASE("a model without blocks, without condition deltas, or with neither, runs") {
+  for (const int64_t depth : {0, 1})
+    for (const int64_t rank : {0, 4}) {
+      auto config = kTiny;
+      config.depth = depth;
+      config.condition_rank = rank;
+      CompactModel model(config, {});
+      randomise(model.remover, 1);
+      randomise(model.flow, 2);
+      const auto image = picture("image", {1, 3, 32, 32});
+      const auto x0 = model.flow.predict_x0(image, all({0.5}), all({0.2}), model.flow.prepare(image, model.remover.forward(image)));
+      CHECK(x0.sizes() == image.sizes());
+      CHECK(at::isfinite(x0).all().item<bool>());
+    }
+}
+
+TEST_CASE("a model that is saved and loaded gives the same picture, and a file of anything else is the user's to mend") {
+  const Model model;
+  const fs::path path = fs::temp_directory_path() / ("resflow_compact_" + std::to_string(getpid()) + ".safetensors");
+  auto tensors = weights::state_of(model.remover, "dr.");
+  for (auto& named : weights::state_of(model.flow, "flow.")) tensors.push_back(named);
+  const std::string config = fields_to_json(kTiny).dump();
+  weights::write_safetensors(path, tensors, {{"family", "compact"}, {"config", config}, {"defaults", R"({"steps": 3})"}});
+  const auto loaded = CompactModel::load(path, c10::kCPU, at::kFloat);
+  CHECK(loaded->defaults.steps == 3);
+  CHECK(loaded->config.width == 32);
+  const auto image = picture("image", {1, 3, 32, 32});
+  const auto predict = [&](const CompactModel& m) {
+    return m.flow.predict_x0(image, all({0.5}), all({0.2}), m.flow.prepare(image, m.remover.forward(image)));
+  };
+  CHECK(distance(predict(*loaded), predict(model)) < 1e-6);  // the file's memory is aligned otherwise: other rounding
+  const auto fingerprint = loaded->fingerprint;
+  CHECK(CompactModel::load(path, c10::kCPU, at::kBFloat16)->fingerprint == fingerprint);
+
+  const auto load = [&] { CompactModel::load(path, c10::kCPU, at::kFloat); };
+  const auto write = [&](const std::map<std::string, std::string>& metadata) { weights::write_safetensors(path, tensors, metadata); };
+  write({{"family", "flux"}, {"config", config}});
+  CHECK_THROWS_WITH_AS(load(), doctest::Contains("not a compact model"), UserError);
+  write({});
+  CHECK_THROWS_WITH_AS(load(), doctest::Contains("not a compact model"), UserError);
+  write({{"family", "compact"}, {"config", "{"}});
+  CHECK_THROWS_WITH_AS(load(), doctest::Contains("'config' is not JSON"), UserError);
+  write({{"family", "compact"}, {"config", R"({"width": 1})"}});
+  CHECK_THROWS_WITH_AS(load(), doctest::Contains("width is out of range"), UserError);
+  write({{"family", "compact"}, {"config", R"({"width": 40, "heads": 2})"}});
+  CHECK_THROWS_WITH_AS(load(), doctest::Contains("multiple of 16 x 2 heads"), UserError);
+  const std::string dropped = tensors.back().first;
+  tensors.pop_back();
+  write({{"family", "compact"}, {"config", config}});
+  CHECK_THROWS_WITH_AS(load(), doctest::Contains(("missing: " + dropped).c_str()), UserError);
+  fs::remove(path);
+  CHECK_THROWS_AS(load(), UserError);
+}

@@ -1,0 +1,51 @@
+#include "resflow/search/sde.h"
+
+#include <doctest/doctest.h>
+
+#include "search/toy.h"
+
+using namespace resflow;
+using namespace resflow::search;
+
+TEST_CASE("stochastic steps keep the data's law, in both coordinates") {
+  const auto law = toy::three_modes();
+  const int64_t count = 12000;
+  const Tensor data = toy::draw(law, count, 9);
+  for (const auto& at : {Coordinates{}, Coordinates{.center = at::full({1}, 0.3, at::kDouble), .sigma_s = 1.5}}) {
+    const auto velocity = toy::velocity_of(law, at);
+    Tensor linear = start_sample(at, toy::normals("start", 3, {count}), 1), vp = linear;
+    const auto sigmas = flow::linear_sigmas(100);
+    const auto levels = vp_levels(100);
+    double vp_sigma = 1;
+    for (size_t i = 0; i < 100; ++i) {
+      const Tensor noise = toy::normals("fresh", i, {count});
+      linear = sde_step(at, linear, velocity(linear, sigmas[i]), noise, sigmas[i], sigmas[i + 1], square_diffusion(sigmas[i], 1.5));
+      const double next = i == 99 ? 0 : levels[i + 1].flow_sigma();
+      vp = vp_sde_step(at, vp, velocity(vp, vp_sigma), noise, vp_sigma, levels[i], levels[i + 1], next, square_diffusion(levels[i].s, 1.5));
+      vp_sigma = next;
+    }
+    CHECK(toy::wasserstein(linear, data) < 0.06);
+    CHECK(toy::wasserstein(vp, data) < 0.06);
+  }
+}
+
+TEST_CASE("the variance-preserving path's levels fall, more densely where it is noisy, from any first level") {
+  for (const double first : {1.0, 0.6}) {
+    const auto levels = vp_levels(10, first);
+    CHECK(levels.front().flow_sigma() == doctest::Approx(std::min(first, vp_level(1).flow_sigma())));
+    CHECK(levels.back().flow_sigma() == 0);
+    for (size_t i = 0; i + 1 < levels.size(); ++i) CHECK(levels[i].s > levels[i + 1].s);
+    CHECK(levels[0].s - levels[1].s < levels[8].s - levels[9].s);
+    for (const auto& l : levels) CHECK(l.alpha * l.alpha + l.spread * l.spread == doctest::Approx(1));
+  }
+}
+
+TEST_CASE("renoise brings a sample to the law of the higher level") {
+  const auto law = toy::gaussian(0.7, 0.5);
+  const Coordinates at{.center = at::full({1}, 0.4, at::kDouble), .sigma_s = 0.3};
+  const int64_t count = 40000;
+  const Tensor z = 0.8 * toy::draw(law, count) + 0.2 * (0.4 + 0.3 * toy::normals("n", 0, {count}));
+  const Tensor up = renoise(at, z, toy::normals("fresh", 0, {count}), 0.2, 0.9);
+  CHECK(up.mean().item<double>() == doctest::Approx(0.1 * 0.7 + 0.9 * 0.4).epsilon(0.02));
+  CHECK(up.var().item<double>() == doctest::Approx(0.01 * 0.25 + 0.81 * 0.09).epsilon(0.02));
+}
