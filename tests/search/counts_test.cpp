@@ -32,7 +32,8 @@ TEST_CASE("greedy costs N(S+1) + K N(S+1) + T M - (K+1) M: each accepted velocit
   struct Row {
     int64_t t, m, k, n, s, published;  // published: with K M saved instead of (K + 1) M
   };
-  for (const auto& r : {Row{8, 1, 2, 4, 1, 30}, Row{8, 2, 2, 4, 2, 48}, Row{20, 2, 4, 4, 3, 112}, Row{20, 2, 8, 8, 3, 312}, Row{30, 2, 12, 8, 3, 452}}) {
+  for (const auto& r :
+       {Row{8, 1, 2, 4, 1, 30}, Row{8, 2, 2, 4, 2, 48}, Row{20, 2, 4, 4, 3, 112}, Row{20, 2, 8, 8, 3, 312}, Row{30, 2, 12, 8, 3, 452}}) {
     const int64_t formula = r.n * (r.s + 1) + r.k * r.n * (r.s + 1) + r.t * r.m - (r.k + 1) * r.m;
     CHECK(formula == r.published - r.m);
     auto o = greedy(r.n, r.m, r.k, r.s);
@@ -77,9 +78,9 @@ TEST_CASE("each saving of resflow saves, and costs nothing when it is off") {
   for (bool SearchOptions::*part : {&SearchOptions::share_velocity, &SearchOptions::early_rejection, &SearchOptions::finish_lookahead}) {
     auto with = o;
     with.*part = true;
-    with.rounds = o.rounds;
     if (part == &SearchOptions::finish_lookahead) {  // needs a round close to the end
       with.round_low = 0.05;
+      with.round_high = 0.3;
       auto off = with;
       off.finish_lookahead = false;
       CHECK(cost(20, with) < cost(20, off));
@@ -95,7 +96,7 @@ TEST_CASE("resflow stops its rounds once the parents have won twice") {
   o.finish_lookahead = false;
   toy::Picture picture(20);
   picture.problem.judges[0].score = [](const Tensor& images) { return at::zeros({images.size(0)}, at::kDouble); };  // ties go to the parent
-  CHECK(search::search(picture.problem, o).trace.rounds.size() == 3);  // the start, and two in vain
+  CHECK(search::search(picture.problem, o).trace.rounds.size() == 3);                                               // the start, and two in vain
   o.stop_early = false;
   CHECK(search::search(picture.problem, o).trace.rounds.size() == 11);
 }

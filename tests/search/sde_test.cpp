@@ -15,14 +15,13 @@ TEST_CASE("stochastic steps keep the data's law, in both coordinates") {
     const auto velocity = toy::velocity_of(law, at);
     Tensor linear = start_sample(at, toy::normals("start", 3, {count}), 1), vp = linear;
     const auto sigmas = flow::linear_sigmas(100);
-    const auto levels = vp_levels(100);
-    double vp_sigma = 1;
+    std::vector<VpLevel> levels;
+    for (const double sigma : sigmas) levels.push_back(vp_level_at(sigma));
     for (size_t i = 0; i < 100; ++i) {
       const Tensor noise = toy::normals("fresh", i, {count});
       linear = sde_step(at, linear, velocity(linear, sigmas[i]), noise, sigmas[i], sigmas[i + 1], square_diffusion(sigmas[i], 1.5));
-      const double next = i == 99 ? 0 : levels[i + 1].flow_sigma();
-      vp = vp_sde_step(at, vp, velocity(vp, vp_sigma), noise, vp_sigma, levels[i], levels[i + 1], next, square_diffusion(levels[i].s, 1.5));
-      vp_sigma = next;
+      vp =
+          vp_sde_step(at, vp, velocity(vp, sigmas[i]), noise, sigmas[i], levels[i], levels[i + 1], sigmas[i + 1], square_diffusion(levels[i].s, 1.5));
     }
     CHECK(toy::wasserstein(linear, data) < 0.06);
     CHECK(toy::wasserstein(vp, data) < 0.06);
@@ -38,6 +37,12 @@ TEST_CASE("the variance-preserving path's levels fall, more densely where it is 
     CHECK(levels[0].s - levels[1].s < levels[8].s - levels[9].s);
     for (const auto& l : levels) CHECK(l.alpha * l.alpha + l.spread * l.spread == doctest::Approx(1));
   }
+}
+
+TEST_CASE("the variance-preserving level of a noise level has that noise level") {
+  for (const double sigma : {0.01, 0.3, 0.9}) CHECK(vp_level_at(sigma).flow_sigma() == doctest::Approx(sigma));
+  CHECK(vp_level_at(1).s == 1);
+  CHECK(vp_level_at(0).s == 0);
 }
 
 TEST_CASE("renoise brings a sample to the law of the higher level") {

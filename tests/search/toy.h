@@ -56,7 +56,9 @@ inline Tensor draw(const Mixture& m, int64_t count, uint64_t seed = 5) {
 }
 
 // Of two clouds of equal size.
-inline double wasserstein(const Tensor& a, const Tensor& b) { return (std::get<0>(a.flatten().sort()) - std::get<0>(b.flatten().sort())).abs().mean().item<double>(); }
+inline double wasserstein(const Tensor& a, const Tensor& b) {
+  return (std::get<0>(a.flatten().sort()) - std::get<0>(b.flatten().sort())).abs().mean().item<double>();
+}
 
 inline double correlation(const Tensor& a, const Tensor& b) {
   const Tensor x = a.flatten() - a.mean(), y = b.flatten() - b.mean();
@@ -68,7 +70,8 @@ inline double rank_correlation(const Tensor& a, const Tensor& b) {
 
 // Images of [3, 2, 2]; the judge likes them near a fixed pattern. `calls` counts samples, as the budget does.
 struct Picture {
-  explicit Picture(int steps = 8, uint64_t seed = 1, const Coordinates& at = {}) : exact(velocity_of(three_modes(), at)), sampler(flow::samplers().make("euler")) {
+  explicit Picture(int steps = 8, uint64_t seed = 1, const Coordinates& at = {})
+      : exact(velocity_of(three_modes(), at)), sampler(flow::samplers().make("euler")) {
     problem.velocity = [this](const Tensor& z, double t) {
       calls += z.size(0);
       return exact(z, t);
@@ -84,7 +87,9 @@ struct Picture {
     const Tensor pattern = at::linspace(-1.3, 1.4, 12, at::kDouble).view({1, 3, 2, 2});
     return (images - pattern).square().flatten(1).mean(1).neg();
   }
-  Tensor plain() const { return flow::denoise(exact, start_sample(problem.coordinates, problem.draw_noise("start", 0), problem.sigmas[0]), problem.sigmas, *sampler); }
+  Tensor plain() const {
+    return flow::denoise(exact, start_sample(problem.coordinates, problem.draw_noise("start", 0), problem.sigmas[0]), problem.sigmas, *sampler);
+  }
 
   flow::VelocityFn exact;
   std::unique_ptr<flow::Sampler> sampler;

@@ -30,7 +30,10 @@ c10::Device parse_device(const std::string& name) {
   if (name == "cpu") return {c10::kCPU};
   if (name.rfind("cuda", 0) == 0) {
     if (!at::hasCUDA())
-      throw_user_error({.where = "device", .problem = "no CUDA device", .wanted = "one of auto, cpu", .got = name,
+      throw_user_error({.where = "device",
+                        .problem = "no CUDA device",
+                        .wanted = "one of auto, cpu",
+                        .got = name,
                         .hint = "This build's libtorch has no CUDA, or no driver was found"});
     try {
       const c10::Device device(name);
@@ -54,10 +57,14 @@ c10::ScalarType parse_dtype(const std::string& name, c10::Device device) {
 
 std::string dtype_name(c10::ScalarType dtype) {
   switch (dtype) {
-    case c10::kFloat: return "f32";
-    case c10::kBFloat16: return "bf16";
-    case c10::kHalf: return "f16";
-    default: return c10::toString(dtype);
+    case c10::kFloat:
+      return "f32";
+    case c10::kBFloat16:
+      return "bf16";
+    case c10::kHalf:
+      return "f16";
+    default:
+      return c10::toString(dtype);
   }
 }
 

@@ -11,7 +11,7 @@
 namespace resflow {
 
 struct Progress {
-  std::string stage;        // "denoise", "decode", ...
+  std::string stage;         // "denoise", "decode", ...
   int64_t done = 0, of = 0;  // units of the stage; of = 0: unknown
 };
 

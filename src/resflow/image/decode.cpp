@@ -1,5 +1,6 @@
 // Reading: sniff, open with that format's loader only, convert to sRGB, copy strip by strip into the float planes.
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <vips/vips.h>
 
 #include <algorithm>

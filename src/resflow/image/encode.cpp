@@ -1,6 +1,7 @@
 // Writing: the float planes are quantised strip by strip while libvips encodes.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <vips/vips.h>

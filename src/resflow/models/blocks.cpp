@@ -31,8 +31,8 @@ DoubleStreamBlock::DoubleStreamBlock(Module& parent, const std::string& name, co
       ff_in(*this, "ff.net.0.proj", config.width, config.mlp_ratio * config.width),
       ff_out(*this, "ff.net.2", config.mlp_ratio * config.width, config.width, {.condition_rank = config.condition_rank}) {}
 
-Tensor DoubleStreamBlock::run(const Tensor& x, const Tensor& temb, const nn::Rope& rope, nn::Branch branch, const KeyValue* condition, const Tensor& mask,
-                              KeyValue* given) const {
+Tensor DoubleStreamBlock::run(const Tensor& x, const Tensor& temb, const nn::Rope& rope, nn::Branch branch, const KeyValue* condition,
+                              const Tensor& mask, KeyValue* given) const {
   const auto modulation = norm1_linear.forward(at::silu(temb), branch).unsqueeze(1).chunk(6, -1);  // 6 x [B, 1, D]
   const Tensor &shift = modulation[0], &scale = modulation[1], &gate = modulation[2];
   const Tensor &shift_mlp = modulation[3], &scale_mlp = modulation[4], &gate_mlp = modulation[5];

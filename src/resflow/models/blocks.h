@@ -13,8 +13,8 @@
 namespace resflow::models {
 
 struct BlockConfig {
-  int64_t width = 192;         // D
-  int64_t heads = 3;           // H
+  int64_t width = 192;  // D
+  int64_t heads = 3;    // H
   int64_t mlp_ratio = 4;
   int64_t condition_rank = 0;  // rank of the native condition deltas; 0 = none
 };
@@ -50,7 +50,8 @@ class DoubleStreamBlock : public nn::Module {
   Tensor forward_condition(const Tensor& c, const Tensor& temb, const nn::Rope& rope, const Tensor& mask, KeyValue& given) const;
 
  private:
-  Tensor run(const Tensor& x, const Tensor& temb, const nn::Rope& rope, nn::Branch branch, const KeyValue* condition, const Tensor& mask, KeyValue* given) const;
+  Tensor run(const Tensor& x, const Tensor& temb, const nn::Rope& rope, nn::Branch branch, const KeyValue* condition, const Tensor& mask,
+             KeyValue* given) const;
 
  public:
   nn::Linear norm1_linear;  // named norm1.linear: [6 D], shift, scale, gate of attention, then of the feed-forward

@@ -12,7 +12,7 @@ struct LoraDelta {
   double scale = 1;
 };
 
-// Which tokens a Linear is applied to: deltas act on the condition tokens only (OminiControl's scheme; DESIGN 4).
+// Which tokens a Linear is applied to: deltas act on the condition tokens only (OminiControl's scheme).
 enum class Branch { main, condition };
 
 class Linear : public Module {
@@ -29,10 +29,10 @@ class Linear : public Module {
   // [..., in] -> [..., out]
   Tensor forward(const Tensor& x, Branch branch = Branch::main) const;
 
-  Tensor weight;                 // [out, in]
-  Tensor bias;                   // [out], or undefined
+  Tensor weight;                        // [out, in]
+  Tensor bias;                          // [out], or undefined
   Tensor condition_down, condition_up;  // [rank, in], [out, rank], or undefined
-  std::vector<LoraDelta> loras;  // attached adapters; applied to Branch::condition
+  std::vector<LoraDelta> loras;         // attached adapters; applied to Branch::condition
 
  private:
   void initialise_own(const Stream& stream) override;

@@ -21,7 +21,8 @@ void Module::initialise_under(const std::string& prefix, const Stream& stream) {
   initialise_own(stream.child(prefix));
   for (const auto& [name, module] : children_) module->initialise_under(prefix + name + ".", stream);
   for (const auto& tensor : own_)
-    TORCH_CHECK(tensor.slot->defined() && tensor.slot->sizes() == at::IntArrayRef(tensor.shape), prefix, tensor.name, ": not initialised to its shape");
+    TORCH_CHECK(tensor.slot->defined() && tensor.slot->sizes() == at::IntArrayRef(tensor.shape), prefix, tensor.name,
+                ": not initialised to its shape");
 }
 
 void Module::to(c10::Device device, c10::ScalarType dtype) {

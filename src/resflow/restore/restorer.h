@@ -1,4 +1,4 @@
-// One picture, end to end: size, tiles, remover, flow, colour, blend (DESIGN 4).
+// One picture, end to end: size, tiles, remover, flow, colour, blend.
 #pragma once
 
 #include <memory>

@@ -26,7 +26,8 @@ class DrConsistency final : public Reward {
 }  // namespace
 
 Entry<Reward> reward_dr_consistency() {
-  return entry<Reward, DrConsistency>("dr-consistency", "The result against the degradation remover's, at a quarter of the size: negative mean absolute difference");
+  return entry<Reward, DrConsistency>("dr-consistency",
+                                      "The result against the degradation remover's, at a quarter of the size: negative mean absolute difference");
 }
 
 }  // namespace resflow::rewards

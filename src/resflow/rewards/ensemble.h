@@ -13,8 +13,8 @@ namespace resflow::rewards {
 // One who scores images, and how much that counts.
 struct Judge {
   std::string name;
-  double weight = 1;  // >= 0; 0 = scored and recorded, but without a say (a metric that is not searched for)
-  double gate = -1;   // a candidate that scores lower than its parent by more than this is dropped; < 0: no gate
+  double weight = 1;                                  // >= 0; 0 = scored and recorded, but without a say (a metric that is not searched for)
+  double gate = -1;                                   // a candidate that scores lower than its parent by more than this is dropped; < 0: no gate
   std::function<Tensor(const Tensor& images)> score;  // [N, 3, H, W] -> double [N], higher is better, not a number = cannot tell
 };
 

@@ -6,7 +6,7 @@ namespace resflow::rewards {
 #include "resflow/rewards/reward_list.inc"
 #undef RESFLOW_REWARD
 
-const Registry<Reward>& rewards() {
+const Registry<Reward>& reward_registry() {
   static const Registry<Reward> registry("reward", {
 #define RESFLOW_REWARD(name) reward_##name(),
 #include "resflow/rewards/reward_list.inc"

@@ -23,6 +23,6 @@ class Reward {
   virtual bool needs_reference() const { return false; }
 };
 
-const Registry<Reward>& rewards();
+const Registry<Reward>& reward_registry();
 
 }  // namespace resflow::rewards

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "resflow/search/run.h"
@@ -13,10 +14,14 @@ namespace {
 
 // What the gates measure each candidate against: its parent, where that competes too; itself, where it is that parent.
 std::vector<int64_t> measured_against(const Group& group) {
-  std::vector<int64_t> out(group.size(), -1);
-  for (size_t i = 0; i < group.size(); ++i)
-    for (size_t p = 0; p < group.size(); ++p)
-      if (group[p].kind == "kept" && group[p].parent >= 0 && group[p].parent == group[i].parent) out[i] = static_cast<int64_t>(p);
+  std::map<int64_t, int64_t> places;  // of parents that compete
+  for (size_t p = 0; p < group.size(); ++p)
+    if (group[p].kind == "kept" && group[p].parent >= 0) places[group[p].parent] = static_cast<int64_t>(p);
+  std::vector<int64_t> out;
+  for (const auto& c : group) {
+    const auto found = places.find(c.parent);
+    out.push_back(found == places.end() ? -1 : found->second);
+  }
   return out;
 }
 

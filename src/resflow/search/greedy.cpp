@@ -56,6 +56,8 @@ class Greedy final : public Strategy {
 
 }  // namespace
 
-Entry<Strategy> strategy_greedy() { return entry<Strategy, Greedy>("greedy", "The paper's: at chosen steps survivors branch, the look-ahead decides"); }
+Entry<Strategy> strategy_greedy() {
+  return entry<Strategy, Greedy>("greedy", "The paper's: at chosen steps survivors branch, the look-ahead decides");
+}
 
 }  // namespace resflow::search

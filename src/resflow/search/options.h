@@ -27,6 +27,7 @@ struct SearchOptions {
   int64_t batch = 0, seed = 0;
   double path_start = 0.11, path_forward = 0.78, path_backward = 0.81;
   double diffusion = 3;
+  std::string levels = "sampler";
   std::string potential = "diff";
   double temperature = 10, resample_below = 0.5;
   bool share_velocity = true, early_rejection = true, adaptive_rho = true, stop_early = true, finish_lookahead = true;
@@ -44,7 +45,7 @@ struct SearchOptions {
     visit("estimator", o.estimator, "How a candidate in flight is judged", OneOf{estimator_names()});
     visit("elitism", o.elitism, "Parents compete with their children");
     visit("last_expansion", o.last_expansion, "greedy: all candidates of the last round are finished before the winner is chosen");
-    visit("rewards", o.rewards, "Who judges", OneOf{rewards::rewards().names()});
+    visit("rewards", o.rewards, "Who judges", OneOf{rewards::reward_registry().names()});
     visit("weights", o.weights, "One for each reward, or none; 0 = recorded, not searched for");
     visit("gates", o.gates, "One for each reward, or none: drops what scores lower than its parent by more; negative = no gate");
     visit("fusion", o.fusion, "How the rewards become one", OneOf{rewards::fusion_names()});
@@ -58,6 +59,8 @@ struct SearchOptions {
     visit("path_forward", o.path_forward, "paths: how far a round goes back up in noise", Range{0, 1});
     visit("path_backward", o.path_backward, "paths: how far it comes down again", Range{0, 1});
     visit("diffusion", o.diffusion, "rollover, smc: g = diffusion * t^2 of their stochastic steps", Range{0, 20});
+    visit("levels", o.levels, "rollover: the sampler's noise levels, or the published schedule, which has few at the clean end",
+          OneOf{{"sampler", "published"}});
     visit("potential", o.potential, "smc: of the reward's course, what weighs", OneOf{{"diff", "max", "add", "rt"}});
     visit("temperature", o.temperature, "smc: weight = exp(temperature * reward)", Range{0, 1e4});
     visit("resample_below", o.resample_below, "smc: resample when the effective share of the candidates falls below", Range{0, 1});

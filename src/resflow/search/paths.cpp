@@ -78,8 +78,12 @@ class Paths final : public Strategy {
       const auto [up, bottom] = excursion(run, beams[p]);
       Group family;
       for (int64_t k = 0; k < children[p]; ++k)
-        family.push_back({.parent = beams[p].id, .kind = "path", .step = up, .sigma = run.sigma(up),
-                          .z = renoise(run.problem().coordinates, beams[p].z, run.fresh_noise(), beams[p].sigma, run.sigma(up)), .noise = beams[p].noise});
+        family.push_back({.parent = beams[p].id,
+                          .kind = "path",
+                          .step = up,
+                          .sigma = run.sigma(up),
+                          .z = renoise(run.problem().coordinates, beams[p].z, run.fresh_noise(), beams[p].sigma, run.sigma(up)),
+                          .noise = beams[p].noise});
       run.advance_to(family, bottom);
       if (o.elitism) out.push_back(run.kept(beams[p]));
       out.insert(out.end(), family.begin(), family.end());

@@ -1,4 +1,4 @@
-// Small random changes of a sample in flight, from which siblings are made (DESIGN 4). One file and one line of perturbation_list.inc each.
+// Small random changes of a sample in flight, from which siblings are made. One file and one line of perturbation_list.inc each.
 #pragma once
 
 #include "resflow/core/registry.h"

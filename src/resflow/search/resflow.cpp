@@ -109,8 +109,9 @@ class ResFlow final : public Strategy {
     for (const auto& parent : group) {
       if (parent.kind != "kept") continue;
       ++out.parents;
-      out.beaten += std::any_of(group.begin(), group.end(),
-                                [&](const Candidate& c) { return c.kind != "kept" && c.parent == parent.parent && !c.gated && c.fused > parent.fused; });
+      out.beaten += std::any_of(group.begin(), group.end(), [&](const Candidate& c) {
+        return c.kind != "kept" && c.parent == parent.parent && !c.gated && c.fused > parent.fused;
+      });
     }
     out.beams = run.select(group, keep, round);
     return out;

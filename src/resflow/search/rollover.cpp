@@ -17,8 +17,11 @@ class Rollover final : public Strategy {
   void search(Run& run) const override {
     const auto& o = run.options();
     const auto steps = run.steps();
-    const auto levels = vp_levels(steps, run.sigma(0));
-    const auto level_sigma = [&](int64_t k) { return k == 0 ? run.sigma(0) : k == steps ? 0.0 : levels[static_cast<size_t>(k)].flow_sigma(); };
+    const bool published = o.levels == "published";
+    auto levels = vp_levels(steps, run.sigma(0));
+    if (!published)
+      for (int64_t k = 0; k <= steps; ++k) levels[static_cast<size_t>(k)] = vp_level_at(run.sigma(k));
+    const auto level_sigma = [&](int64_t k) { return published && k > 0 && k < steps ? levels[static_cast<size_t>(k)].flow_sigma() : run.sigma(k); };
 
     int64_t particles = o.candidates;
     while (particles > 1 && !run.affords(static_cast<double>(particles + steps - 1))) --particles;
@@ -76,6 +79,8 @@ class Rollover final : public Strategy {
 
 }  // namespace
 
-Entry<Strategy> strategy_rollover() { return entry<Strategy, Rollover>("rollover", "Rollover budget forcing: the first child that improves is taken"); }
+Entry<Strategy> strategy_rollover() {
+  return entry<Strategy, Rollover>("rollover", "Rollover budget forcing: the first child that improves is taken");
+}
 
 }  // namespace resflow::search

@@ -27,7 +27,10 @@ void scatter(Group& group, const std::vector<size_t>& places, Tensor Candidate::
 }  // namespace
 
 Run::Run(const SearchProblem& problem, const SearchOptions& options)
-    : problem_(problem), options_(options), perturbation_(perturbations().make(options.perturbation)), fusion_(rewards::fusion_named(options.fusion)) {
+    : problem_(problem),
+      options_(options),
+      perturbation_(perturbations().make(options.perturbation)),
+      fusion_(rewards::fusion_named(options.fusion)) {
   TORCH_CHECK(problem.velocity && problem.sampler && problem.draw_noise, "search: the problem needs a velocity, a sampler and noise");
   TORCH_CHECK(problem.sigmas.size() >= 2 && problem.sigmas.back() == 0, "search: wanted sigmas that fall to 0");
   TORCH_CHECK(problem.cost_per_sample > 0, "search: cost_per_sample must be above 0");
@@ -108,7 +111,8 @@ Candidate Run::kept(const Candidate& parent) const {
 
 Candidate Run::perturbed(const Candidate& parent, double rho) {
   const Tensor noise = fresh_noise();
-  const auto moved = perturbation_->apply({.z = parent.z, .velocity = parent.velocity, .noise = noise, .sigma = parent.sigma, .rho = rho, .at = problem_.coordinates});
+  const auto moved = perturbation_->apply(
+      {.z = parent.z, .velocity = parent.velocity, .noise = noise, .sigma = parent.sigma, .rho = rho, .at = problem_.coordinates});
   return {.parent = parent.id, .kind = "perturbed", .step = parent.step, .sigma = moved.sigma, .rho = rho, .z = moved.z, .noise = parent.noise};
 }
 
@@ -134,7 +138,8 @@ std::vector<Run::Slice> Run::slices(const Group& group, bool unknown_velocity) c
   for (size_t i = 0; i < group.size(); ++i) {
     const auto& c = group[i];
     if (unknown_velocity && c.velocity.defined()) continue;
-    auto fits = std::find_if(out.begin(), out.end(), [&](const Slice& s) { return s.sigma == c.sigma && s.step == c.step && s.places.size() < most; });
+    auto fits =
+        std::find_if(out.begin(), out.end(), [&](const Slice& s) { return s.sigma == c.sigma && s.step == c.step && s.places.size() < most; });
     if (fits == out.end()) fits = out.insert(out.end(), {.sigma = c.sigma, .step = c.step});
     fits->places.push_back(i);
   }
@@ -195,7 +200,8 @@ void Run::advance(Group& group) {
   for (const auto& slice : slices(todo, false)) {
     const Tensor z = gather(todo, slice.places, &Candidate::z), v = gather(todo, slice.places, &Candidate::velocity);
     const double next = sigma(slice.step + 1);
-    scatter(todo, slice.places, &Candidate::z, problem_.sampler->step({.z = z, .velocity = v, .sigma = slice.sigma, .sigma_next = next, .evaluate = counted}));
+    scatter(todo, slice.places, &Candidate::z,
+            problem_.sampler->step({.z = z, .velocity = v, .sigma = slice.sigma, .sigma_next = next, .evaluate = counted}));
     for (const size_t i : slice.places) {
       auto& c = todo[i];
       c.velocity = Tensor();
@@ -254,7 +260,8 @@ void Run::finish_lead() {
       if (count < 1) return;
       const double from = c.sigma;
       for (int64_t i = 0; i < count; ++i) {
-        const double at = from * static_cast<double>(count - i) / static_cast<double>(count), next = from * static_cast<double>(count - i - 1) / static_cast<double>(count);
+        const double at = from * static_cast<double>(count - i) / static_cast<double>(count),
+                     next = from * static_cast<double>(count - i - 1) / static_cast<double>(count);
         c.sigma = at;
         evaluate(group);
         c.x0 = flow::predict_x0(c.z, c.velocity, at);

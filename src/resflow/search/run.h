@@ -19,13 +19,13 @@ struct SearchEnded {
 struct Candidate {
   int64_t id = -1, parent = -1;  // places in the trace; id = -1 until judged
   std::string kind = "start";
-  int64_t step = 0;  // the next step goes to sigmas[step + 1]
-  double sigma = 1;  // of z: sigmas[step], or above it after churn
-  double rho = 0;    // of the perturbation that made it
-  Tensor z;          // [1, ...]
-  Tensor velocity;   // at (z, sigma), once known: the next step does not ask again
-  Tensor x0;         // its latest estimate; z itself when finished
-  Tensor noise;      // the start noise, where the strategy needs it
+  int64_t step = 0;                             // the next step goes to sigmas[step + 1]
+  double sigma = 1;                             // of z: sigmas[step], or above it after churn
+  double rho = 0;                               // of the perturbation that made it
+  Tensor z;                                     // [1, ...]
+  Tensor velocity;                              // at (z, sigma), once known: the next step does not ask again
+  Tensor x0;                                    // its latest estimate; z itself when finished
+  Tensor noise;                                 // the start noise, where the strategy needs it
   std::vector<Tensor> ahead_z, ahead_velocity;  // steps already taken by finish_ahead(), next one first
   std::vector<double> scores;
   double fused = 0;
@@ -53,9 +53,9 @@ class Run {
 
   // Calls are counted in samples; NFE = calls * cost_per_sample.
   double nfe() const { return calls_ * problem_.cost_per_sample; }
-  double calls_left() const;                      // by budget and, at the pace so far, by time; infinity without limits
+  double calls_left() const;  // by budget and, at the pace so far, by time; infinity without limits
   bool affords(double calls) const { return calls <= calls_left(); }
-  double calls_to_finish(int64_t step) const;     // of one sample from sigmas[step]
+  double calls_to_finish(int64_t step) const;  // of one sample from sigmas[step]
   double calls_to_reach(int64_t from, int64_t to) const;
   void expect(double calls) { expected_ = calls * problem_.cost_per_sample; }  // for the progress report
 
@@ -64,38 +64,38 @@ class Run {
   double rho_at(double sigma) const;
 
   // Candidates
-  Candidate start(uint64_t index);                             // from draw_noise("start", index)
+  Candidate start(uint64_t index);  // from draw_noise("start", index)
   Candidate start_from(const Tensor& noise);
-  Tensor fresh_noise();                                        // the next of "search"
-  Candidate kept(const Candidate& parent) const;               // the parent as a competitor of its children
-  Candidate perturbed(const Candidate& parent, double rho);    // its velocity must be known where perturbing_needs_velocity()
+  Tensor fresh_noise();                                      // the next of "search"
+  Candidate kept(const Candidate& parent) const;             // the parent as a competitor of its children
+  Candidate perturbed(const Candidate& parent, double rho);  // its velocity must be known where perturbing_needs_velocity()
   bool perturbing_needs_velocity() const { return perturbation_->needs_velocity(); }
   // `count` competitors from `parents`, shared out evenly (the first get the rest); with elitism the first of each is the parent. Asks for
   // the parents' velocities where the perturbation needs them (one call a parent, shared by its children and itself).
   Group expand(Group& parents, int64_t count, double rho);
 
   // Model calls (throw SearchEnded), in batches of equal sigma.
-  void evaluate(Group& group);                       // velocity where it is not known
-  void look_ahead(Group& group, int64_t strides);    // x0
-  void finish_ahead(Group& group);                   // x0 by the sampler's own steps, which are kept
-  void advance(Group& group);                        // one sampler step
-  void advance_to(Group& group, int64_t step);       // each from where it stands
-  void finish(Group& group, int64_t round = 0);      // to sigma 0; judged as `final` and added to finished()
-  Tensor call(const Tensor& z, double sigma);        // one counted call
+  void evaluate(Group& group);                     // velocity where it is not known
+  void look_ahead(Group& group, int64_t strides);  // x0
+  void finish_ahead(Group& group);                 // x0 by the sampler's own steps, which are kept
+  void advance(Group& group);                      // one sampler step
+  void advance_to(Group& group, int64_t step);     // each from where it stands
+  void finish(Group& group, int64_t round = 0);    // to sigma 0; judged as `final` and added to finished()
+  Tensor call(const Tensor& z, double sigma);      // one counted call
 
   // Judging
-  void judge(Group& group, int64_t round);           // scores of x0; the first time a candidate is judged it gets its id
-  void fuse(Group& group);                           // fused, gated from the scores of this group
-  std::vector<size_t> order(const Group& group) const;              // best first, ties by place, gated last
-  Group select(const Group& group, int64_t count, int64_t round);   // the best, best first; noted in the trace
+  void judge(Group& group, int64_t round);                         // scores of x0; the first time a candidate is judged it gets its id
+  void fuse(Group& group);                                         // fused, gated from the scores of this group
+  std::vector<size_t> order(const Group& group) const;             // best first, ties by place, gated last
+  Group select(const Group& group, int64_t count, int64_t round);  // the best, best first; noted in the trace
   void note_round(const Group& group, int64_t round, double margin);
   void weigh(int64_t id, double weight);                             // smc: a candidate's weight, for the trace and the result
   bool beats(const Candidate& challenger, const Candidate& holder);  // by the fused score of the two
 
   // The end
   void set_lead(const Candidate& candidate) { lead_ = candidate; }  // what is finished if the search ends early
-  void keep_affordable(Group& group) const;                          // drops from the back what could not be finished within the budget
-  void add_finished(Candidate candidate);                            // already judged
+  void keep_affordable(Group& group) const;                         // drops from the back what could not be finished within the budget
+  void add_finished(Candidate candidate);                           // already judged
   const Group& finished() const { return finished_; }
   Trace& trace() { return trace_; }
   // After SearchEnded: spends what is left of the budget on the lead, where nothing is finished yet.

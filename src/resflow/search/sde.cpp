@@ -21,13 +21,20 @@ VpLevel vp_level(double s) {
   return {.s = s, .alpha = std::exp(-total / 2), .spread = std::sqrt(std::max(0.0, 1 - std::exp(-total)))};
 }
 
-std::vector<VpLevel> vp_levels(int64_t steps, double first) {
+VpLevel vp_level_at(double sigma) {
+  if (sigma <= 0) return vp_level(0);
+  if (sigma >= vp_level(1).flow_sigma()) return vp_level(1);
   double low = 0, high = 1;  // flow_sigma grows with s
-  for (int i = 0; i < 60 && vp_level(1).flow_sigma() > first; ++i) (vp_level((low + high) / 2).flow_sigma() > first ? high : low) = (low + high) / 2;
+  for (int i = 0; i < 60; ++i) (vp_level((low + high) / 2).flow_sigma() > sigma ? high : low) = (low + high) / 2;
+  return vp_level(high);
+}
+
+std::vector<VpLevel> vp_levels(int64_t steps, double first) {
+  const double highest = vp_level_at(first).s;
   std::vector<VpLevel> out;
   for (int64_t i = 0; i <= steps; ++i) {
     const double down = static_cast<double>(i) / static_cast<double>(steps);  // 1 - t
-    out.push_back(vp_level(high * std::sqrt(std::max(0.0, 1 - down * down))));
+    out.push_back(vp_level(highest * std::sqrt(std::max(0.0, 1 - down * down))));
   }
   return out;
 }

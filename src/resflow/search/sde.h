@@ -21,9 +21,11 @@ struct VpLevel {
   double flow_sigma() const { return spread / (alpha + spread); }
 };
 VpLevel vp_level(double s);
+// The level whose flow_sigma is `sigma`; s = 1 above its highest, 0.9935.
+VpLevel vp_level_at(double sigma);
 
-// steps + 1 levels from the s whose flow_sigma is `first` (1 where there is none) down to 0, over their time schedule
-// sqrt(1 - (1 - t)^2), which spends more steps where it is noisy.
+// steps + 1 levels from `first`'s down to 0 over their time schedule sqrt(1 - (1 - t)^2): many steps where it is noisy, and a last one of
+// ten from sigma 0.71, which suits few-step models only.
 std::vector<VpLevel> vp_levels(int64_t steps, double first = 1);
 
 // A step of the variance-preserving path's SDE, written in the flow's coordinates: the drift is exact given x0_hat and noise_hat (there it

@@ -4,6 +4,8 @@
 //
 // The reward is the fused score within the particles (--fusion sum: the rewards as they are). NFE: N T; the estimates cost nothing, since
 // the velocity is the step's own.
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -54,14 +56,7 @@ class Smc final : public Strategy {
       run.evaluate(particles);
       if (std::find(rounds.begin(), rounds.end(), step) != rounds.end()) contest(run, particles, courses, lot, ++round);
       run.set_lead(particles.front());
-      const double next = run.sigma(step + 1), g = square_diffusion(run.sigma(step), o.diffusion);
-      for (auto& c : particles) {
-        const Tensor noise = next > 0 ? run.fresh_noise() : Tensor();
-        c.z = sde_step(run.problem().coordinates, c.z, c.velocity, noise, c.sigma, next, g);
-        c.velocity = Tensor();
-        c.sigma = next;
-        c.step = step + 1;
-      }
+      diffuse(run, particles);
     }
     run.finish(particles, round + 1);
     for (size_t i = 0; i < particles.size(); ++i) courses[i].log_weight += o.temperature * particles[i].fused - courses[i].spent;
@@ -70,6 +65,25 @@ class Smc final : public Strategy {
   }
 
  private:
+  static void diffuse(Run& run, Group& particles) {
+    std::vector<Tensor> zs, velocities, noises;
+    for (const auto& c : particles) {
+      zs.push_back(c.z);
+      velocities.push_back(c.velocity);
+      noises.push_back(run.fresh_noise());
+    }
+    const double sigma = particles.front().sigma, next = run.sigma(particles.front().step + 1);
+    const Tensor moved = sde_step(run.problem().coordinates, at::cat(zs), at::cat(velocities), at::cat(noises), sigma, next,
+                                  square_diffusion(sigma, run.options().diffusion));
+    for (size_t i = 0; i < particles.size(); ++i) {
+      auto& c = particles[i];
+      c.z = moved.narrow(0, static_cast<int64_t>(i), 1);
+      c.velocity = Tensor();
+      c.sigma = next;
+      ++c.step;
+    }
+  }
+
   static void contest(Run& run, Group& particles, std::vector<Course>& courses, Stream& lot, int64_t round) {
     const auto& o = run.options();
     for (auto& c : particles) {

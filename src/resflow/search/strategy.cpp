@@ -24,10 +24,14 @@ std::vector<std::string> strategy_names() { return strategies().names(); }
 void check_search(const SearchOptions& options) {
   check_fields(options);
   if (options.round_low > options.round_high)
-    throw_user_error({.where = "search", .problem = "no round fits between round_low and round_high", .wanted = "round_low <= round_high",
+    throw_user_error({.where = "search",
+                      .problem = "no round fits between round_low and round_high",
+                      .wanted = "round_low <= round_high",
                       .got = fmt::format("{} and {}", options.round_low, options.round_high)});
   if (options.strategy == "paths" && options.path_forward >= options.path_backward)
-    throw_user_error({.where = "search", .problem = "paths would never arrive", .wanted = "path_forward below path_backward",
+    throw_user_error({.where = "search",
+                      .problem = "paths would never arrive",
+                      .wanted = "path_forward below path_backward",
                       .got = fmt::format("{} and {}", options.path_forward, options.path_backward)});
 }
 
@@ -35,7 +39,8 @@ SearchResult search(const SearchProblem& problem, const SearchOptions& options) 
   check_search(options);
   at::NoGradGuard no_grad;
   const bool plain = options.strategy == "none" || options.candidates == 1;
-  if (!plain && problem.judges.empty()) throw_user_error({.where = "search", .problem = "nobody judges", .wanted = "at least one reward", .got = "none"});
+  if (!plain && problem.judges.empty())
+    throw_user_error({.where = "search", .problem = "nobody judges", .wanted = "at least one reward", .got = "none"});
   const auto strategy = strategies().make(plain ? "none" : options.strategy);
   Run run(problem, options);
   std::string reason = "done";

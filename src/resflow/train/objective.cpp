@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 
 #include <cmath>
 
@@ -62,7 +63,7 @@ class RemoverObjective final : public Objective {
   std::shared_ptr<rewards::FeatureDistance> features_;
 };
 
-// Velocity loss on an x0-prediction, weighted so that every (t, sigma_s) counts alike, plus the feature distance of x0, which fades as
+// Velocity loss on an x0-prediction, plus the feature distance of x0, which fades as
 // sigma_s grows: there the estimate must stay the mean, or the flow loses its diversity.
 class FlowObjective final : public Objective {
  public:
@@ -100,8 +101,8 @@ class FlowObjective final : public Objective {
     const Tensor z = (1 - wide(t)) * clean + wide(t) * start;
     const Tensor x0 = module_.predict_x0(z, t, sigma_s, module_.prepare(part.degraded, removed));  // [B, 3, H, W]
 
-    // |velocity error|^2 = |x0 error|^2 / t^2; the weight makes up for t and for what is predictable at all.
-    const Tensor flow = ((x0 - clean).square().mean({1, 2, 3}) * module_.loss_weight(t, sigma_s)).mean();
+    // |velocity error|^2 = |x0 error|^2 / t^2.
+    const Tensor flow = ((x0 - clean).square().mean({1, 2, 3}) * module_.loss_weight(t)).mean();
     Loss out{flow, {{"velocity", flow.detach()}}};
     if (features_ != nullptr) {
       const Tensor fade = at::clamp_max(options_.feature_sigma_s / sigma_s, 1.0);

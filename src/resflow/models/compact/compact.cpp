@@ -34,7 +34,9 @@ std::unique_ptr<CompactModel> CompactModel::load(const std::filesystem::path& pa
   const auto& metadata = file.metadata();
   const auto family = metadata.find("family");
   if (family == metadata.end() || family->second != "compact" || !metadata.contains("config"))
-    throw_user_error({.where = path.string(), .problem = "not a compact model", .wanted = "metadata with family = compact and a config",
+    throw_user_error({.where = path.string(),
+                      .problem = "not a compact model",
+                      .wanted = "metadata with family = compact and a config",
                       .got = family == metadata.end() ? "none" : family->second});
   CompactConfig config;
   CompactDefaults defaults;

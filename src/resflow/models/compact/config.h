@@ -6,13 +6,13 @@
 namespace resflow::models {
 
 struct CompactConfig {
-  int64_t channels = 64;        // width of the convolutions, at a quarter of the image's resolution
-  int64_t remover_blocks = 6;   // residual blocks of the degradation remover
-  int64_t stem_blocks = 2;      // residual blocks before the tokens
-  int64_t head_blocks = 4;      // residual blocks after the tokens
-  int64_t width = 192;          // tokens
+  int64_t channels = 64;       // width of the convolutions, at a quarter of the image's resolution
+  int64_t remover_blocks = 6;  // residual blocks of the degradation remover
+  int64_t stem_blocks = 2;     // residual blocks before the tokens
+  int64_t head_blocks = 4;     // residual blocks after the tokens
+  int64_t width = 192;         // tokens
   int64_t heads = 3;
-  int64_t depth = 4;            // transformer blocks
+  int64_t depth = 4;  // transformer blocks
   int64_t mlp_ratio = 4;
   int64_t condition_rank = 16;  // rank of the condition tokens' deltas
   int64_t radius = 3;           // tokens (16 px) a token sees in each direction

@@ -91,18 +91,16 @@ Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& s
   for (const auto& block : head_) h = block->forward(h, temb);
   const Tensor detail = at::pixel_shuffle(conv_out_.forward(h), kUnshuffle).to(z.scalar_type());  // [B, 3, H, W], unit variance
 
-  const Tensor skip = keep * data2 / variance, gain = noise * config_.sigma_data * variance.rsqrt();
-  return condition.reference + skip * offset + gain * detail;
+  return condition.reference + config_.sigma_data * detail;
 }
 
 Tensor CompactFlow::velocity(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const {
   return (z - predict_x0(z, t, sigma_s, condition)) / per_sample(t);
 }
 
-Tensor CompactFlow::loss_weight(const Tensor& t, const Tensor& sigma_s) const {
-  const double data2 = config_.sigma_data * config_.sigma_data;
-  const Tensor noise2 = (t * sigma_s).square();
-  return ((1 - t).square() * data2 + noise2) / (noise2 * data2);
+Tensor CompactFlow::loss_weight(const Tensor& t) const {
+  // Velocity's 1 / t^2, held where it would let the last steps outweigh all others.
+  return 1 / (config_.sigma_data * config_.sigma_data * t.clamp_min(0.2).square());
 }
 
 }  // namespace resflow::models

@@ -2,10 +2,10 @@
 //
 //   z_t = (1 - t) x0 + t (y* + sigma_s n),   velocity = (y* + sigma_s n) - x0 = (z - x0) / t      t: 1 -> 0
 //
-// (PMRF's coordinates, 2410.00418.) The network predicts x0; its inputs and outputs are scaled to unit variance from t, sigma_s and the
-// expected residual sigma_data (the preconditioning of EDM, 2206.00364, table 1, moved to these coordinates), so one network
-// serves sigma_s = 0.05 (faithful) to 0.5 (room to search). Convolutions work at a quarter of the resolution (pixel-unshuffle), MM-DiT
-// blocks over 16-px tokens [z ; C_img] between them.
+// (PMRF's coordinates, 2410.00418.) The network predicts x0 as y* + sigma_data F: where y* needs no change F is 0 and the result is clean,
+// however little the network has learnt (a skip of z would pass its noise on). Its input is scaled to unit variance from t, sigma_s
+// and the expected residual sigma_data, so one network serves sigma_s = 0.05 (faithful) to 0.5 (room to search). Convolutions work at a
+// quarter of the resolution (pixel-unshuffle), MM-DiT blocks over 16-px tokens [z ; C_img] between them.
 #pragma once
 
 #include <memory>
@@ -19,11 +19,11 @@ namespace resflow::models {
 
 // All of an image that does not change with z and t: computed once, shared by all steps and candidates.
 struct CompactCondition {
-  Tensor reference;             // y*, [B, 3, H, W]
-  Tensor map;                   // condition features for the stem, [B, C, H/4, W/4]
+  Tensor reference;              // y*, [B, 3, H, W]
+  Tensor map;                    // condition features for the stem, [B, C, H/4, W/4]
   std::vector<KeyValue> tokens;  // keys and values of C_img, one a block
-  nn::Rope rope;                // [L, E]
-  Tensor mask;                  // [L, 2L]
+  nn::Rope rope;                 // [L, E]
+  Tensor mask;                   // [L, 2L]
 };
 
 class CompactFlow : public nn::Module {
@@ -38,10 +38,10 @@ class CompactFlow : public nn::Module {
   // (z - x0) / t
   Tensor velocity(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const;
 
-  // 1 / (expected variance of the error of x0): the loss weight under which every (t, sigma_s) counts alike. [B] -> [B]
-  Tensor loss_weight(const Tensor& t, const Tensor& sigma_s) const;
+  // The loss weight of |x0 error|^2 that makes it a velocity loss, in units of sigma_data: 1 / (sigma_data max(t, 0.2))^2. [B] -> [B]
+  Tensor loss_weight(const Tensor& t) const;
 
-  static constexpr int64_t kPatch = 4;                                        // cells of the quarter-resolution map a token covers
+  static constexpr int64_t kPatch = 4;                                       // cells of the quarter-resolution map a token covers
   static constexpr int64_t kMultiple = CompactRemover::kUnshuffle * kPatch;  // 16 px
 
  private:

@@ -25,7 +25,8 @@ Tensor ResidualBlock::forward(const Tensor& x, const Tensor& embedding) const {
 }
 
 CompactRemover::CompactRemover(const CompactConfig& config)
-    : conv_in_(*this, "conv_in", 3 * kUnshuffle * kUnshuffle, config.channels, 3), conv_out_(*this, "conv_out", config.channels, 3 * kUnshuffle * kUnshuffle, 3, 0) {
+    : conv_in_(*this, "conv_in", 3 * kUnshuffle * kUnshuffle, config.channels, 3),
+      conv_out_(*this, "conv_out", config.channels, 3 * kUnshuffle * kUnshuffle, 3, 0) {
   for (int64_t i = 0; i < config.remover_blocks; ++i)
     blocks_.push_back(std::make_unique<ResidualBlock>(*this, "blocks." + std::to_string(i), config.channels, 0));
 }
