@@ -3,6 +3,7 @@
 
 #include <toml++/toml.h>
 #include <cstdio>
+#include <filesystem>
 #include <sstream>
 
 #include "command.h"
@@ -22,6 +23,18 @@ Json to_json(const std::string& path) {
   }
 }
 
+// A folder of pictures in the place of a shard is packed into the run's folder, once.
+std::string shard_of(const std::string& path, const std::string& output, const std::string& name) {
+#ifndef RESFLOW_TRAIN_ONLY
+  if (std::filesystem::is_directory(path)) {
+    const auto shard = std::filesystem::path(output) / "shards" / (name + ".safetensors");
+    if (!std::filesystem::exists(shard)) pack_pictures({path}, shard.string(), "", "");
+    return shard.string();
+  }
+#endif
+  return path;
+}
+
 }  // namespace
 
 std::function<int()> command_train(CLI::App& app) {
@@ -35,7 +48,7 @@ std::function<int()> command_train(CLI::App& app) {
   app.add_flag("--validate-only", state->validate_only, "Validate the run's weights and stop");
   app.add_flag("--json", state->json, "Print the result as JSON");
   app.footer(
-      "Examples:\n  resflow train configs/dr.toml --data shards/train.safetensors\n  resflow train configs/flow.toml --steps 20000 --output "
+      "Examples:\n  resflow train configs/dr.toml --data photos/\n  resflow train configs/flow.toml --steps 20000 --output "
       "runs/long\n"
       "A run started again goes on from its folder's checkpoint.");
   add_options(app, state->options);
@@ -57,6 +70,8 @@ std::function<int()> command_train(CLI::App& app) {
         }
       }
     fields_from_json(options, merged, "command line");
+    for (size_t i = 0; i < options.data.size(); ++i) options.data[i] = shard_of(options.data[i], options.output, "data" + std::to_string(i));
+    options.validation = shard_of(options.validation, options.output, "validation");
     if (state->validate_only) {
       std::printf("%s\n", train::validate(options).dump(2).c_str());
       return static_cast<int>(kGood);

@@ -26,7 +26,9 @@ std::set<std::string> names_in(const std::string& path) {
   return names;
 }
 
-int pack(const std::vector<std::string>& inputs, const std::string& output, const std::string& only, const std::string& except) {
+}  // namespace
+
+int pack_pictures(const std::vector<std::string>& inputs, const std::string& output, const std::string& only, const std::string& except) {
   const auto wanted = only.empty() ? std::set<std::string>() : names_in(only), unwanted = except.empty() ? std::set<std::string>() : names_in(except);
   std::map<std::string, std::filesystem::path> chosen;  // by stem
   for (const auto& path : restore::list_pictures(inputs)) {
@@ -57,6 +59,8 @@ int pack(const std::vector<std::string>& inputs, const std::string& output, cons
   std::fprintf(stderr, "resflow: %zu of %zu pictures failed:\n%s", chosen.size() - images.size(), chosen.size(), failed.c_str());
   return kSomeFailed;
 }
+
+namespace {
 
 int merge(const std::vector<std::string>& inputs, const std::string& output, const std::vector<std::string>& defaults) {
   std::vector<std::pair<std::string, Tensor>> tensors;
@@ -134,7 +138,7 @@ std::function<int()> command_pack(CLI::App& app) {
   app.add_option("--only", state->only, "Text file of file names: pack these alone");
   app.add_option("--except", state->except, "Text file of file names: leave these out");
   app.footer("Example:\n  resflow pack photos/ -o data/train.safetensors --except configs/validation.txt");
-  return [state] { return pack(state->inputs, state->output, state->only, state->except); };
+  return [state] { return pack_pictures(state->inputs, state->output, state->only, state->except); };
 }
 
 std::function<int()> command_merge(CLI::App& app) {

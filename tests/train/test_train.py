@@ -235,3 +235,14 @@ def test_validation_alone(tiny):
     done = resflow("train", tiny.config, "--output", tiny.dr, "--validation", tiny.shard, "--validation-crop", "64", "--validate-only")
     assert set(json.loads(done.stdout)) == {"bicubic", "restored"}
     assert os.stat(tiny.dr / "checkpoint.safetensors").st_mtime_ns == before
+
+
+def test_folders_of_pictures_are_packed_once_and_train_as_shards_do(tiny, pictures, tmp_path):
+    run = tmp_path / "run"
+    resflow("train", tiny.config, "--data", pictures, "--output", run)
+    shard = run / "shards" / "data0.safetensors"
+    packed = shard.stat().st_mtime_ns
+    assert shard.read_bytes() == tiny.shard.read_bytes()
+    assert (run / "weights.safetensors").read_bytes() == (tiny.dr / "weights.safetensors").read_bytes()
+    resflow("train", tiny.config, "--data", pictures, "--output", run, "--steps", "6")
+    assert shard.stat().st_mtime_ns == packed

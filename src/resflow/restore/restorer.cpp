@@ -151,7 +151,7 @@ Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Jo
       enlarged = at::replication_pad2d(enlarged, {0, tile.width - inside.width, 0, tile.height - inside.height});
     blender.add(tile, restore_tile(enlarged, tile.y, tile.x, plan, job));
   }
-  return blender.result().narrow(1, 0, plan.size.height).narrow(2, 0, plan.size.width).clamp(0, 1);
+  return blender.result().narrow(1, 0, plan.size.height).narrow(2, 0, plan.size.width).clamp_(0, 1).contiguous();
 }
 
 Tensor Restorer::restore_tile(const Tensor& enlarged, int64_t y, int64_t x, const Plan& plan, const Job& job) const {

@@ -59,8 +59,8 @@ struct TrainOptions {
   static void fields(Self& o, Visitor&& visit) {
     visit("task", o.task, "What is trained: the degradation remover or the flow", OneOf{{"dr", "flow"}});
     visit("output", o.output, "Folder of the run: checkpoint, weights, log, events, sample grids");
-    visit("data", o.data, "Packed shards of training images (made by `resflow pack`)");
-    visit("validation", o.validation, "A packed shard of images that are not trained on");
+    visit("data", o.data, "Training images: shards made by `resflow pack`, or folders of pictures");
+    visit("validation", o.validation, "Images that are not trained on: a shard or a folder");
     visit("remover", o.remover, "Weights of the trained remover (task flow)");
     visit("init_from", o.init_from, "Weights to start from, with a fresh optimiser");
     visit("feature_network", o.feature_network, "Frozen network of the feature loss");
