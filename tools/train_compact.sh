@@ -29,6 +29,7 @@ for network in lite1 lite2; do
 done
 
 "$program" train configs/dr.toml
+"$program" train configs/dr_finish.toml
 "$program" train configs/flow.toml
-"$program" merge runs/dr/weights.safetensors runs/flow/weights.safetensors -o runs/compact.safetensors
+"$program" merge runs/dr_finish/weights.safetensors runs/flow/weights.safetensors -o runs/compact.safetensors
 printf '\n  model     runs/compact.safetensors   (resflow restore --model runs/compact.safetensors ...)\n  records   runs/dr and runs/flow: log.jsonl, TensorBoard events, sample pictures\n'
