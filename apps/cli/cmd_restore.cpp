@@ -12,12 +12,10 @@ namespace {
 
 struct State {
   std::vector<std::string> inputs;
-  std::string output, compare;
+  std::string output, compare, trace;
   bool json = false;
   restore::ModelOptions model;
-  restore::RestoreOptions restore;
-  image::EncodeOptions encode;
-  image::DecodeLimits limits;
+  restore::BatchOptions batch;
 };
 
 void print_item(const Json& entry) {
@@ -42,31 +40,37 @@ void check_compare(const std::filesystem::path& compare, const std::vector<resto
       throw_user_error({.where = compare.string(), .problem = "--compare would replace " + taken.string(), .hint = "Choose another name"});
 }
 
+void check_trace(const State& state) {
+  if (!state.trace.empty() && state.batch.search.strategy == "none")
+    throw_user_error({.where = "--trace", .problem = "nothing is searched", .hint = "Add --search resflow"});
+}
+
 int run(State& state) {
   check_fields(state.model);
-  restore::check_options(state.restore);
-  check_fields(state.encode);
-  check_fields(state.limits);
-  const auto items = restore::plan_batch(state.inputs, state.output, state.encode.format);
+  restore::check_options(state.batch.restore);
+  search::check_search(state.batch.search);
+  check_fields(state.batch.encode);
+  check_fields(state.batch.limits);
+  check_trace(state);
+  const std::string& format = state.batch.encode.format;
+  const auto items = restore::plan_batch(state.inputs, state.output, format);
   if (!state.compare.empty()) check_compare(state.compare, items);
   // Only the folder's names depend on --format; a file's format is its extension.
-  auto encode = state.encode;
   if (items.size() == 1 && items[0].output == std::filesystem::path(state.output)) {
-    if (encode.format != "auto" && encode.format != image::format_of_extension(state.output))
-      throw_user_error(
-          {.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + encode.format, .got = state.output});
+    if (format != "auto" && format != image::format_of_extension(state.output))
+      throw_user_error({.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + format, .got = state.output});
   }
   const restore::Restorer restorer(state.model);
   const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
-  const auto result = restore::run_batch(
-      restorer, items, state.restore, encode, state.limits, job,
-      [](const Json& entry) {
-        end_progress();
-        print_item(entry);
-      },
-      state.compare);
+  state.batch.compare = state.compare;
+  state.batch.trace = state.trace;
+  const auto result = restore::run_batch(restorer, items, state.batch, job, [](const Json& entry) {
+    end_progress();
+    print_item(entry);
+  });
   if (state.json)
     std::printf("%s\n", Json({{"items", result.items}, {"failed", result.failed}}).dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  if (interrupted().stop_requested()) return kCancelled;  // a search that was stopped has given its best so far
   if (result.failed == 0) return kGood;
   if (items.size() > 1) {
     std::fprintf(stderr, "resflow: %lld of %zu pictures failed:\n", static_cast<long long>(result.failed), items.size());
@@ -85,13 +89,17 @@ std::function<int()> command_restore(CLI::App& app) {
   app.add_option("-o,--output", state->output, "A file, or a folder (kept stems)")->required();
   app.add_option("--compare", state->compare, "Also write source and result side by side to this file");
   app.add_flag("--json", state->json, "Print what was done as JSON");
-  add_options(app, state->restore, "", "Restoring");
+  app.add_option("--trace", state->trace, "Write what the search did to this JSON file (several pictures: a folder)");
+  add_options(app, state->batch.restore, "", "Restoring");
+  add_options(app, state->batch.search, "", "Search");
+  app.get_option("--time")->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
   add_options(app, state->model, "", "Model");
-  add_options(app, state->encode, "", "Files");
-  add_options(app, state->limits, "", "Files");
+  add_options(app, state->batch.encode, "", "Files");
+  add_options(app, state->batch.limits, "", "Files");
   app.footer(
       "Examples:\n  resflow restore old.jpg -o restored.png\n  resflow restore scans/ -o restored/ --format tiff --scale 2\n"
       "  resflow restore 'album/*.jpg' -o out/ --sigma-s 0.3 --seed 7 --steps 8\n"
+      "  resflow restore old.jpg -o best.png --search resflow --candidates 8 --time 60s --trace run.json\n"
       "Exit codes: 0 all good, 1 some pictures failed, 2 wrong input or option, 70 bug, 130 cancelled.");
   return [state] { return run(*state); };
 }

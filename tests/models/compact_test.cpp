@@ -20,6 +20,7 @@ const CompactConfig kTiny{.channels = 8,
                           .remover_blocks = 1,
                           .stem_blocks = 1,
                           .head_blocks = 1,
+                          .refine = 4,
                           .width = 32,
                           .heads = 2,
                           .depth = 2,
@@ -58,18 +59,31 @@ TEST_CASE("before training the remover is the identity and the flow gives the re
     }
 }
 
-TEST_CASE("the weighted loss is the squared error of the velocity in units of sigma_data, held below t = 0.2") {
+TEST_CASE("the weighted loss is the squared error of the velocity in balanced time, held below 0.2") {
   const Model model;
   const auto image = picture("image", {1, 3, 32, 32});
   const auto condition = model.prepare(image);
   const auto clean = picture("clean", {1, 3, 32, 32}), start = condition.reference + 0.3 * drawn("noise", {1, 3, 32, 32});
-  for (const double t : {1.0, 0.7, 0.25, 0.1}) {
+  for (const double t : {1.0, 0.7, 0.25, 0.1, 0.03, 0.01}) {
     CAPTURE(t);
     const auto z = (1 - t) * clean + t * start;
     const auto x0 = model.flow.predict_x0(z, all({t}), all({0.3}), condition), v = model.flow.velocity(z, all({t}), all({0.3}), condition);
-    const auto weighted = ((x0 - clean).square().mean() * model.flow.loss_weight(all({t}))).item<double>();
+    const auto weighted = ((x0 - clean).square().mean() * model.flow.loss_weight(all({t}), all({0.3}))).item<double>();
     const double velocity = (v - (start - clean)).square().mean().item<double>() / (kTiny.sigma_data * kTiny.sigma_data);
-    CHECK(weighted == doctest::Approx(velocity * std::min(1.0, t * t / 0.04)).epsilon(1e-3));
+    const double u = t * 0.3 / (t * 0.3 + (1 - t) * kTiny.sigma_data);  // balanced time
+    CHECK(weighted == doctest::Approx(velocity * std::pow(t / std::max(u, 0.2), 2)).epsilon(1e-3));
+  }
+}
+
+TEST_CASE("the time shift makes even steps even in balanced time, whatever sigma_s") {
+  const Model model;
+  for (const double sigma_s : {0.01, 0.05, 0.3, 2.0}) {
+    const double factor = std::exp(model.flow.time_shift(sigma_s));
+    for (int i = 0; i < 4; ++i) {
+      const double even = 1 - 0.25 * i, t = factor / (factor + (1 / even - 1));  // as flow::shift_sigmas does
+      const double noise = t * sigma_s, signal = (1 - t) * kTiny.sigma_data;
+      CHECK(noise / (noise + signal) == doctest::Approx(even));
+    }
   }
 }
 

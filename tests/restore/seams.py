@@ -1,6 +1,7 @@
 """What tiles and 16-px tokens can leave in a picture: detectors on 8-bit arrays [H, W, 3]."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 
 def jumps(plane):
@@ -31,3 +32,19 @@ def grid_score(image, period=16):
         phase = (np.arange(size.size) + 2) % period
         scores.append(size[phase == 0].mean() / size[(phase > 1) & (phase < period - 1)].mean())
     return max(scores)
+
+
+def lattice_score(images, period):
+    """How strong a pattern repeats every `period` px in both directions at the same places of all images: RMS over the period's
+    phases of the mean fine detail there, in units of the local detail. Three photographs of 512 px: about 0.005 (period 4), 0.02 (16)."""
+    total, count = np.zeros((period, period)), 0
+    for image in images:
+        plane = image.astype(float).mean(2)
+        fine = plane - gaussian_filter(plane, 1)
+        fine /= np.sqrt(gaussian_filter(fine**2, 8)) + 0.5
+        rows, columns = (fine.shape[0] // period - 2) * period, (fine.shape[1] // period - 2) * period
+        inner = fine[period : period + rows, period : period + columns]
+        cells = inner.reshape(rows // period, period, columns // period, period)
+        total += cells.sum((0, 2))
+        count += cells.shape[0] * cells.shape[2]
+    return float(np.sqrt(np.mean((total / count) ** 2)))

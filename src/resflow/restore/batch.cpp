@@ -55,10 +55,10 @@ fs::path result_name(const fs::path& input, const std::string& format) {
   return input.stem().string() + "." + extension;
 }
 
-Json restore_one(const Restorer& restorer, const BatchItem& item, const RestoreOptions& options, image::EncodeOptions encode,
-                 const image::DecodeLimits& limits, const Job& job, const fs::path& compare) {
-  const image::Picture source = image::read_picture(item.input, limits);
-  Restored restored = restorer.restore(source, options, job);
+Json restore_one(const Restorer& restorer, const BatchItem& item, const BatchOptions& options, const fs::path& trace, const Job& job) {
+  const image::Picture source = image::read_picture(item.input, options.limits);
+  Restored restored = restorer.restore(source, options.restore, options.search, job);
+  image::EncodeOptions encode = options.encode;
   Json told = restored.manifest;
   told.erase("seconds");  // the same picture is the same file
   encode.text["parameters"] = parameters_text(told);
@@ -69,13 +69,17 @@ Json restore_one(const Restorer& restorer, const BatchItem& item, const RestoreO
   Json entry = {{"input", item.input.string()}, {"output", item.output.string()}};
   entry.update(restored.manifest);
   if (!notes.empty()) entry["notes"] = notes;
-  if (!compare.empty()) {
+  if (!trace.empty()) {
+    write_text_atomically(trace, trace_json(restored).dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+    entry["trace"] = trace.string();
+  }
+  if (!options.compare.empty()) {
     const Tensor& pixels = restored.picture.pixels;
     const Tensor before = image::resize(source.pixels, pixels.size(1), pixels.size(2)).clamp_(0, 1);
     image::Picture sheet;
     sheet.pixels = image::side_by_side({before, pixels});
-    image::write_picture(compare, sheet);
-    entry["compare"] = compare.string();
+    image::write_picture(options.compare, sheet);
+    entry["compare"] = options.compare.string();
   }
   return entry;
 }
@@ -135,17 +139,26 @@ std::vector<BatchItem> plan_batch(const std::vector<std::string>& inputs, const 
   return items;
 }
 
-BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const RestoreOptions& options,
-                      const image::EncodeOptions& encode, const image::DecodeLimits& limits, const Job& job,
-                      const std::function<void(const Json&)>& on_item, const fs::path& compare) {
+Json trace_json(const Restored& restored) {
+  Json tiles = Json::array();
+  for (const auto& [region, trace] : restored.searched)
+    tiles.push_back({{"y", region.y}, {"x", region.x}, {"height", region.height}, {"width", region.width}, {"search", trace.to_json()}});
+  return {{"format", "resflow-trace-1"}, {"manifest", restored.manifest}, {"tiles", tiles}};
+}
+
+BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const BatchOptions& options, const Job& job,
+                      const std::function<void(const Json&)>& on_item) {
   BatchResult result;
   if (!items.empty()) create_folder(items.front().output.parent_path());
-  if (!compare.empty()) create_folder(compare.parent_path());
+  if (!options.compare.empty()) create_folder(options.compare.parent_path());
+  const bool folder = items.size() > 1 || !options.trace.has_filename() || fs::is_directory(options.trace);
+  if (!options.trace.empty()) create_folder(folder ? options.trace : options.trace.parent_path());
   for (const auto& item : items) {
     Json entry;
     try {
       job.throw_if_stopped();
-      entry = restore_one(restorer, item, options, encode, limits, job, compare);
+      const fs::path trace = options.trace.empty() || !folder ? options.trace : options.trace / (item.output.stem().string() + ".json");
+      entry = restore_one(restorer, item, options, trace, job);
     } catch (const UserError& error) {
       entry = {{"input", item.input.string()}, {"error", error.what()}};
     } catch (const std::bad_alloc& error) {

@@ -26,6 +26,16 @@ std::vector<std::filesystem::path> list_pictures(const std::vector<std::string>&
 // cannot be written.
 std::vector<BatchItem> plan_batch(const std::vector<std::string>& inputs, const std::filesystem::path& output, const std::string& format);
 
+// All that is the same for every picture.
+struct BatchOptions {
+  RestoreOptions restore;
+  search::SearchOptions search;
+  image::EncodeOptions encode;
+  image::DecodeLimits limits;
+  std::filesystem::path compare;  // source and result side by side, of the one picture; empty = none
+  std::filesystem::path trace;    // of the search: a file, or with several pictures a folder (stem.json); empty = none
+};
+
 struct BatchResult {
   Json items = Json::array();  // one entry a picture: {input, output, seconds, ...} or {input, error}
   int64_t failed = 0;
@@ -34,9 +44,11 @@ struct BatchResult {
 // Restores all; a picture that fails is noted and the rest go on. Throws UserError where the output's folder cannot be made or written
 // to, Cancelled when stopped: what was written stays.
 // on_item is called after each picture with its entry.
-BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const RestoreOptions& options,
-                      const image::EncodeOptions& encode, const image::DecodeLimits& limits, const Job& job,
-                      const std::function<void(const Json&)>& on_item, const std::filesystem::path& compare = {});
+BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const BatchOptions& options, const Job& job,
+                      const std::function<void(const Json&)>& on_item);
+
+// What a picture's search did, tile by tile: {format, manifest, tiles: [{y, x, height, width, search: Trace}]}.
+Json trace_json(const Restored& restored);
 
 // Automatic1111's text of a picture's making: "Steps: 4, Sampler: euler, Seed: 7, Size: 512x512, ...".
 std::string parameters_text(const Json& manifest);

@@ -14,6 +14,7 @@
 #include "resflow/image/color_fix.h"
 #include "resflow/image/resize.h"
 #include "resflow/image/tiles.h"
+#include "resflow/search/strategy.h"
 
 namespace resflow::restore {
 namespace {
@@ -74,8 +75,9 @@ Restorer::Restorer(const ModelOptions& options)
 
 // What is the same for all tiles of a picture.
 struct Restorer::Plan {
-  Size size;  // of the result, not padded
+  Size size, source;  // of the result, not padded; of the source
   RestoreOptions options;
+  search::SearchOptions search;  // strategy "none": no search
   int64_t steps = 0;
   double sigma_s = 0, strength = 1;
   std::vector<double> sigmas;
@@ -84,19 +86,31 @@ struct Restorer::Plan {
   bool color_by_tile = false;
   int64_t total_steps = 0;
   mutable int64_t steps_done = 0;
+  std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();
+  mutable std::vector<SearchedTile> searched;
+
+  bool searches() const { return search.strategy != "none" && !sigmas.empty(); }
 };
 
-Restored Restorer::restore(const image::Picture& source, const RestoreOptions& options, const Job& job) const {
+Restored Restorer::restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job) const {
   check_options(options);
+  search::check_search(search);
   const auto start = std::chrono::steady_clock::now();
   c10::InferenceMode inference;
   Plan plan{.size = target_size(options, {.width = source.pixels.size(2), .height = source.pixels.size(1)}),
+            .source = {.width = source.pixels.size(2), .height = source.pixels.size(1)},
             .options = options,
+            .search = search,
             .noise = Stream(static_cast<uint64_t>(options.seed), "restore.noise")};
-  plan.steps = options.steps > 0 ? options.steps : model_->defaults.steps;
-  plan.sigma_s = options.sigma_s > 0 ? options.sigma_s : model_->defaults.sigma_s;
+  plan.search.seed = options.seed;
+  const bool searches = search.strategy != "none";
+  plan.steps = options.steps > 0 ? options.steps : searches ? model_->defaults.search_steps : model_->defaults.steps;
+  plan.sigma_s = options.sigma_s > 0 ? options.sigma_s : searches ? model_->defaults.search_sigma_s : model_->defaults.sigma_s;
   plan.strength = options.strength;
-  if (plan.strength > 0) plan.sigmas = flow::linear_sigmas(static_cast<int>(plan.steps), plan.strength);
+  if (plan.strength > 0) {
+    const double mu = model_->flow.time_shift(plan.sigma_s), first = flow::shift_sigmas({plan.strength}, -mu)[0];
+    plan.sigmas = flow::shift_sigmas(flow::linear_sigmas(static_cast<int>(plan.steps), first), mu);
+  }
   const int64_t height = image::padded_size(plan.size.height, kMultiple), width = image::padded_size(plan.size.width, kMultiple);
   plan.tiles = image::plan_tiles(height, width, options.tile, options.overlap, kMultiple);
   // A wavelet's reach is smaller than a tile; the other fixes need the statistics of the whole picture.
@@ -116,6 +130,7 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
     Plan alpha_plan = plan;
     alpha_plan.strength = 0;
     alpha_plan.sigmas.clear();
+    alpha_plan.searched.clear();
     alpha_plan.color_by_tile = false;
     out.picture.alpha = restore_pixels(source.alpha.expand({3, -1, -1}).contiguous(), alpha_plan, job).mean(0, /*keepdim=*/true);
   } else if (source.alpha.defined()) {
@@ -133,6 +148,18 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
       {"result", {{"width", plan.size.width}, {"height", plan.size.height}, {"tiles", plan.tiles.size()}}},
       {"nfe", plan.sigmas.empty() ? 0 : per_tile * flow::samplers().make(options.sampler)->calls_per_step()},
       {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
+  if (plan.searches()) {
+    out.manifest["options"].update(fields_to_json(plan.search));
+    double nfe = 0;
+    std::string ended = "done";
+    for (const auto& tile : plan.searched) {
+      nfe += tile.trace.nfe / static_cast<double>(plan.searched.size());
+      if (tile.trace.ended != "done") ended = tile.trace.ended;
+    }
+    out.manifest["nfe"] = nfe;  // of the mean tile
+    out.manifest["search"] = {{"plain_nfe", plan.searched.front().trace.plain_nfe}, {"ended", ended}};
+    out.searched = std::move(plan.searched);
+  }
   return out;
 }
 
@@ -140,7 +167,7 @@ Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Jo
   const int64_t height = image::padded_size(plan.size.height, kMultiple), width = image::padded_size(plan.size.width, kMultiple);
   image::TileBlender blender(3, height, width, plan.tiles);
   for (const auto& tile : plan.tiles) {
-    job.throw_if_stopped();
+    if (!plan.searches()) job.throw_if_stopped();
     // Enlarged tile by tile: the whole enlarged picture is never held. Beyond the picture's edge it is padded.
     const image::Region inside{.y = tile.y,
                                .x = tile.x,
@@ -149,32 +176,83 @@ Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Jo
     Tensor enlarged = image::resize_region(pixels, plan.size.height, plan.size.width, inside).clamp_(0, 1).unsqueeze(0);  // [1, 3, h, w]
     if (inside.height < tile.height || inside.width < tile.width)
       enlarged = at::replication_pad2d(enlarged, {0, tile.width - inside.width, 0, tile.height - inside.height});
-    blender.add(tile, restore_tile(enlarged, tile.y, tile.x, plan, job));
+    blender.add(tile, restore_tile(enlarged, tile, plan, job));
   }
   return blender.result().narrow(1, 0, plan.size.height).narrow(2, 0, plan.size.width).clamp_(0, 1).contiguous();
 }
 
-Tensor Restorer::restore_tile(const Tensor& enlarged, int64_t y, int64_t x, const Plan& plan, const Job& job) const {
+Tensor Restorer::restore_tile(const Tensor& enlarged, const image::Tile& tile, const Plan& plan, const Job& job) const {
   const auto report = [&] { job.report({.stage = "restore", .done = ++plan.steps_done, .of = plan.total_steps}); };
   const Tensor image = enlarged.to(device_, dtype_);
   const auto removed = model_->remover.forward(image);
   Tensor restored = removed.reference.to(at::kFloat);  // [1, 3, h, w]
   if (plan.strength > 0) {
     const auto condition = model_->flow.prepare(image, {.reference = restored, .features = removed.features});
-    const auto scalar = [&](double value) { return at::full({1}, value, at::TensorOptions().dtype(at::kFloat).device(device_)); };
-    const Tensor sigma_s = scalar(plan.sigma_s);
-    const flow::VelocityFn velocity = [&](const Tensor& z, double t) { return model_->flow.velocity(z, scalar(t), sigma_s, condition); };
+    const auto times = [&](double value, int64_t count) { return at::full({count}, value, at::TensorOptions().dtype(at::kFloat).device(device_)); };
+    const flow::VelocityFn velocity = [&](const Tensor& z, double t) {
+      return model_->flow.velocity(z, times(t, z.size(0)), times(plan.sigma_s, z.size(0)), condition);
+    };
     // One noise field for the whole picture: tiles agree where they overlap. Strength below 1 starts nearer to y*.
-    const Tensor noise = noise_window(plan.noise, 3, y, x, image.size(2), image.size(3)).to(device_);
-    const Tensor z = restored + plan.sigmas.front() * plan.sigma_s * noise;
+    const auto draw = [&](const Stream& field) { return noise_window(field, 3, tile.y, tile.x, tile.height, tile.width).to(device_); };
     const auto sampler = flow::samplers().make(plan.options.sampler);
-    restored = flow::denoise(velocity, z, plan.sigmas, *sampler, {.on_progress = [&](const Progress&) { report(); }, .stop = job.stop});
+    if (plan.searches()) {
+      restored = search_tile(enlarged, {velocity, restored, *sampler, draw}, tile, plan, job);
+    } else {
+      const Tensor z = restored + plan.sigmas.front() * plan.sigma_s * draw(plan.noise);
+      restored = flow::denoise(velocity, z, plan.sigmas, *sampler, {.on_progress = [&](const Progress&) { report(); }, .stop = job.stop});
+    }
   } else {
     report();
   }
   restored = restored.to(at::kCPU, at::kFloat);
   if (plan.color_by_tile) restored = image::fix_color(plan.options.color_fix, restored, enlarged);
   return restored.squeeze(0);
+}
+
+Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, const image::Tile& tile, const Plan& plan, const Job& job) const {
+  // Beyond the picture's edge there is nothing to judge.
+  const int64_t height = std::min(tile.height, plan.size.height - tile.y), width = std::min(tile.width, plan.size.width - tile.x);
+  const auto inside = [&](const Tensor& x) { return x.slice(2, 0, height).slice(3, 0, width); };
+  // The tile of the source, on a grid that begins at the tile's corner.
+  const auto share = [](int64_t of_result, int64_t source, int64_t result) {
+    return std::clamp<int64_t>(std::llround(static_cast<double>(of_result) * static_cast<double>(source) / static_cast<double>(result)), 1,
+                               of_result);
+  };
+  const Tensor lq = image::resize(inside(enlarged).squeeze(0), share(height, plan.source.height, plan.size.height),
+                                  share(width, plan.source.width, plan.size.width));  // [3, h', w']
+
+  search::SearchOptions options = plan.search;
+  const auto done = plan.searched.size(), tiles = plan.tiles.size();
+  search::SearchProblem problem{.velocity = sampling.velocity,
+                                .coordinates = {.center = sampling.reference, .sigma_s = plan.sigma_s},
+                                .sigmas = plan.sigmas,
+                                .sampler = &sampling.sampler};
+  problem.draw_noise = [&](std::string_view purpose, uint64_t index) {
+    const bool plain = purpose == "start" && index == 0;
+    return sampling.draw(plain ? plan.noise : plan.noise.child(purpose, index));
+  };
+  problem.decode = [&](const Tensor& x0) { return inside(x0).clamp(0, 1); };
+  problem.judges = rewards::make_judges(options.rewards, options.reward_weights, options.reward_gates,
+                                        {.lq = lq.clamp(0, 1).unsqueeze(0), .reference = inside(sampling.reference).clamp(0, 1)});
+  problem.job.stop = job.stop;
+  problem.job.on_progress = [&](const Progress& p) {
+    job.report({.stage = "search", .done = static_cast<int64_t>(done) * p.of + p.done, .of = static_cast<int64_t>(tiles) * p.of});
+  };
+  if (options.time > 0) {
+    const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - plan.begun).count();
+    options.time = (options.time - spent) / static_cast<double>(tiles - done);
+  }
+  // A search that has no time left at all would return y*: one plain sample is owed.
+  const bool over = done > 0 && (job.stop.stop_requested() || (plan.search.time > 0 && options.time <= 0));
+  if (over) {
+    options.strategy = "none";
+    options.time = 0;
+    problem.job.stop = {};
+  }
+  auto result = search::search(problem, options);
+  if (over) result.trace.ended = job.stop.stop_requested() ? "stopped" : "time";
+  plan.searched.push_back({.region = {.y = tile.y, .x = tile.x, .height = height, .width = width}, .trace = std::move(result.trace)});
+  return result.x0;
 }
 
 }  // namespace resflow::restore

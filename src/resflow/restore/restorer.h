@@ -1,13 +1,21 @@
 // One picture, end to end: size, tiles, remover, flow, colour, blend.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <vector>
 
 #include "resflow/core/json.h"
 #include "resflow/core/progress.h"
+#include "resflow/core/rng.h"
+#include "resflow/flow/sampler.h"
 #include "resflow/image/codec.h"
+#include "resflow/image/resize.h"
+#include "resflow/image/tiles.h"
 #include "resflow/models/compact/compact.h"
 #include "resflow/restore/options.h"
+#include "resflow/search/options.h"
+#include "resflow/search/trace.h"
 
 namespace resflow::restore {
 
@@ -20,9 +28,16 @@ void check_options(const RestoreOptions& options);
 // The result's size. Throws UserError where it is empty or above 1 Gpx.
 Size target_size(const RestoreOptions& options, Size source);
 
+// One tile's search.
+struct SearchedTile {
+  image::Region region;  // in the result
+  search::Trace trace;
+};
+
 struct Restored {
-  image::Picture picture;  // metadata, depth and grey flag of the source
-  Json manifest;           // program, model, options as used, sizes, seconds, model evaluations (NFE)
+  image::Picture picture;              // metadata, depth and grey flag of the source
+  Json manifest;                       // program, model, options as used, sizes, seconds, model evaluations (NFE)
+  std::vector<SearchedTile> searched;  // in the order of the tiles; empty without a search
 };
 
 // Holds a loaded model. restore() may be called again and again; not from two threads at once.
@@ -33,12 +48,28 @@ class Restorer {
 
   // Memory: 12 bytes a pixel of the source and of the result, and what one tile needs. Reports stage "restore", one unit a step of
   // a tile. Throws UserError (options), Cancelled.
-  Restored restore(const image::Picture& source, const RestoreOptions& options, const Job& job = {}) const;
+  //
+  // With a search each tile is searched by itself: smaller parts differ more, and the winners meet in the overlap. Budget and time are
+  // the whole picture's: NFE count evaluations of a pixel, so each tile may spend all of the budget; of the time each has its share.
+  // A stop, or the end of the time, ends the search with the best so far; tiles that were not yet searched are sampled plainly.
+  // Reports stage "search".
+  Restored restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job = {}) const;
+  Restored restore(const image::Picture& source, const RestoreOptions& options, const Job& job = {}) const {
+    return restore(source, options, {}, job);
+  }
 
  private:
   struct Plan;
+  // What a tile is sampled with.
+  struct Sampling {
+    flow::VelocityFn velocity;
+    Tensor reference;  // y*, [1, 3, h, w]
+    const flow::Sampler& sampler;
+    std::function<Tensor(const Stream& field)> draw;  // the tile's window of a noise field, [1, 3, h, w]
+  };
   Tensor restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const;  // [3, h, w] -> [3, H, W]
-  Tensor restore_tile(const Tensor& enlarged, int64_t y, int64_t x, const Plan& plan, const Job& job) const;
+  Tensor restore_tile(const Tensor& enlarged, const image::Tile& tile, const Plan& plan, const Job& job) const;
+  Tensor search_tile(const Tensor& enlarged, const Sampling& sampling, const image::Tile& tile, const Plan& plan, const Job& job) const;
 
   ModelOptions options_;
   c10::Device device_;

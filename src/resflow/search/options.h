@@ -1,4 +1,4 @@
-// What a search is told. --help, the manifest and the trace are drawn from this list.
+// What a search is told. --help, the manifest and the trace are drawn from this list. Its names stand beside RestoreOptions' in all of them.
 #pragma once
 
 #include <string>
@@ -20,11 +20,12 @@ struct SearchOptions {
   std::string perturbation = "preserve", estimator = "mspde";
   bool elitism = true, last_expansion = true;
   std::vector<std::string> rewards = {"dr-consistency", "lq-consistency", "niqe"};
-  std::vector<double> weights, gates;
+  std::vector<double> reward_weights, reward_gates;
   std::string fusion = "rank";
   double budget = 0, time = 0;
   double round_low = 0.25, round_high = 0.85;
-  int64_t batch = 0, seed = 0;
+  int64_t batch = 0;
+  int64_t seed = 0;  // of the choices by lot; no field: the caller's own seed
   double path_start = 0.11, path_forward = 0.78, path_backward = 0.81;
   double diffusion = 3;
   std::string levels = "sampler";
@@ -34,7 +35,7 @@ struct SearchOptions {
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
-    visit("strategy", o.strategy, "How candidates are made and kept", OneOf{strategy_names()});
+    visit("search", o.strategy, "Test-time search: how candidates are made and kept", OneOf{strategy_names()});
     visit("candidates", o.candidates, "Candidates a round; 1 = plain sampling", Range{1, 4096});
     visit("rounds", o.rounds, "Rounds; at most one a step", Range{0, 1000});
     visit("survivors", o.survivors, "Candidates that go on after a round; at most as many as candidates", Range{1, 4096});
@@ -46,15 +47,14 @@ struct SearchOptions {
     visit("elitism", o.elitism, "Parents compete with their children");
     visit("last_expansion", o.last_expansion, "greedy: all candidates of the last round are finished before the winner is chosen");
     visit("rewards", o.rewards, "Who judges", OneOf{rewards::reward_registry().names()});
-    visit("weights", o.weights, "One for each reward, or none; 0 = recorded, not searched for");
-    visit("gates", o.gates, "One for each reward, or none: drops what scores lower than its parent by more; negative = no gate");
+    visit("reward_weights", o.reward_weights, "One for each reward, or none; 0 = recorded, not searched for");
+    visit("reward_gates", o.reward_gates, "One for each reward, or none: drops what scores lower than its parent by more; negative = no gate");
     visit("fusion", o.fusion, "How the rewards become one", OneOf{rewards::fusion_names()});
     visit("budget", o.budget, "Most model evaluations (NFE); 0 = no limit", Range{0, 1e12});
-    visit("time", o.time, "Most seconds; 0 = no limit", Range{0, 1e9});
+    visit("time", o.time, "Most seconds of the search; 0 = no limit", Range{0, 1e9});
     visit("round_low", o.round_low, "Lowest noise level of a round", Range{0, 1});
     visit("round_high", o.round_high, "Highest noise level of a round", Range{0, 1});
-    visit("batch", o.batch, "Candidates in one model call (memory grows with it); 0 = all", Range{0, 4096});
-    visit("seed", o.seed, "Seed of the choices by lot", Range{0, 9e15});
+    visit("candidate_batch", o.batch, "Candidates in one model call (memory grows with it); 0 = all", Range{0, 4096});
     visit("path_start", o.path_start, "paths: noise level where the paths first compete", Range{0, 1});
     visit("path_forward", o.path_forward, "paths: how far a round goes back up in noise", Range{0, 1});
     visit("path_backward", o.path_backward, "paths: how far it comes down again", Range{0, 1});

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "resflow/core/device.h"
 #include "resflow/flow/denoise.h"
@@ -22,13 +23,35 @@ std::shared_ptr<rewards::FeatureDistance> feature_network(const TrainOptions& op
   return network;
 }
 
-Tensor feature_loss(const rewards::FeatureDistance& network, const Tensor& image, const Tensor& clean) {
+// Each pair is seen through a window shifted at random: the feature network's strides would otherwise always lie the same over the model's
+// 4-px cells, and the model would learn to please them with a pattern of that period. -> [B]
+Tensor feature_loss(const rewards::FeatureDistance& network, const Tensor& image, const Tensor& clean, uint64_t seed,
+                    const std::vector<int64_t>& indices) {
+  constexpr int64_t kShifts = 8;
+  const int64_t height = image.size(2) - kShifts + 1, width = image.size(3) - kShifts + 1;
+  std::vector<Tensor> images, targets;
+  for (int64_t i = 0; i < image.size(0); ++i) {
+    Stream draw(seed, "train.shift", static_cast<uint64_t>(indices[static_cast<size_t>(i)]));
+    const int64_t y = draw.integer(0, kShifts - 1), x = draw.integer(0, kShifts - 1);
+    images.push_back(image[i].narrow(1, y, height).narrow(2, x, width));
+    targets.push_back(clean[i].narrow(1, y, height).narrow(2, x, width));
+  }
   std::vector<Tensor> target;
   {
     at::NoGradGuard no_grad;
-    target = network.features(clean);
+    target = network.features(at::stack(targets));
   }
-  return network.distance_to(image, target);  // [B]
+  return network.distance_to(at::stack(images), target);
+}
+
+// The square of what repeats from 16-px cell to cell at the same place: mean over a cell's pixels of (mean of `error` in the even rows of
+// cells) x (mean in the odd rows), whose expectation has no part of what does not repeat. A feature loss is pleased by any fine texture,
+// and a fixed pattern is the cheapest; this makes it dear. error [B, 3, H, W]; H, W multiples of 16, H of two cells or more.
+Tensor lattice_loss(const Tensor& error) {
+  constexpr int64_t kCell = models::CompactFlow::kMultiple;
+  const Tensor cells = error.reshape({error.size(0), 3, error.size(2) / kCell, kCell, error.size(3) / kCell, kCell});
+  const Tensor even = cells.slice(2, 0, std::nullopt, 2).mean({0, 2, 4}), odd = cells.slice(2, 1, std::nullopt, 2).mean({0, 2, 4});  // [3, 16, 16]
+  return ((even - even.mean()) * (odd - odd.mean())).mean();
 }
 
 // L1 or L2, plus the feature distance where asked: PSNR-oriented.
@@ -39,14 +62,16 @@ class RemoverObjective final : public Objective {
   nn::Module& module() override { return module_; }
   std::string part() const override { return "dr"; }
 
-  Loss loss(const Batch& part, int64_t) const override {
+  Loss loss(const Batch& part, int64_t first_index) const override {
     const Tensor restored = module_.forward(part.degraded).reference;
     Loss out;
     const bool squared = options_.pixel_loss == "l2";
     out.total = squared ? at::mse_loss(restored, part.clean) : at::l1_loss(restored, part.clean);
     out.terms.emplace_back(options_.pixel_loss, out.total.detach());
     if (features_ != nullptr) {
-      const Tensor distance = feature_loss(*features_, restored, part.clean).mean();
+      std::vector<int64_t> indices(static_cast<size_t>(restored.size(0)));
+      std::iota(indices.begin(), indices.end(), first_index);
+      const Tensor distance = feature_loss(*features_, restored, part.clean, static_cast<uint64_t>(options_.seed), indices).mean();
       out.terms.emplace_back("feature", distance.detach());
       out.total = out.total + options_.feature_weight * distance;
     }
@@ -80,13 +105,16 @@ class FlowObjective final : public Objective {
     const Tensor& clean = part.clean;
     const auto options = clean.options();
     const int64_t count = clean.size(0);
+    const auto seed = static_cast<uint64_t>(options_.seed);
     std::vector<double> times, sigmas;
     std::vector<Tensor> noises;
     for (int64_t i = 0; i < count; ++i) {
-      Stream draw(static_cast<uint64_t>(options_.seed), "train.flow", static_cast<uint64_t>(first_index + i));
-      times.push_back(draw.chance(options_.noiseless) ? 1.0 : draw.uniform(0.02, 1.0));
-      const double along = draw.chance(options_.faithful) ? 0 : draw.uniform();
+      Stream draw(seed, "train.flow", static_cast<uint64_t>(first_index + i));
+      const bool faithful = draw.chance(options_.faithful);
+      const bool at_start = faithful || draw.chance(options_.noiseless);
+      const double along = faithful ? 0 : draw.uniform();
       sigmas.push_back(options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, along));
+      times.push_back(at_start ? 1.0 : flow::shift_sigmas({draw.uniform(0.02, 1.0)}, module_.time_shift(sigmas.back()))[0]);
       noises.push_back(normal_like_shape(draw.child("noise"), clean.sizes().slice(1)));
     }
     const Tensor t = at::tensor(times, options), sigma_s = at::tensor(sigmas, options);  // [B]
@@ -101,14 +129,32 @@ class FlowObjective final : public Objective {
     const Tensor z = (1 - wide(t)) * clean + wide(t) * start;
     const Tensor x0 = module_.predict_x0(z, t, sigma_s, module_.prepare(part.degraded, removed));  // [B, 3, H, W]
 
-    // |velocity error|^2 = |x0 error|^2 / t^2.
-    const Tensor flow = ((x0 - clean).square().mean({1, 2, 3}) * module_.loss_weight(t)).mean();
+    const Tensor flow = ((x0 - clean).square().mean({1, 2, 3}) * module_.loss_weight(t, sigma_s)).mean();
     Loss out{flow, {{"velocity", flow.detach()}}};
     if (features_ != nullptr) {
-      const Tensor fade = at::clamp_max(options_.feature_sigma_s / sigma_s, 1.0);
-      const Tensor distance = feature_loss(*features_, x0, clean);
-      out.terms.emplace_back("feature", distance.detach().mean());
-      out.total = out.total + options_.feature_weight * (distance * fade).mean();
+      // Where it has faded below a half it is not worth its time.
+      Tensor sum = at::zeros({}, options);
+      std::vector<int64_t> seen, indices;
+      std::vector<double> fade;
+      for (int64_t i = 0; i < count; ++i) {
+        const double weight = std::min(1.0, options_.feature_sigma_s / sigmas[static_cast<size_t>(i)]);
+        if (weight < 0.5) continue;
+        seen.push_back(i);
+        indices.push_back(first_index + i);
+        fade.push_back(weight);
+      }
+      if (!seen.empty()) {
+        const Tensor places = at::tensor(seen, at::TensorOptions().dtype(at::kLong).device(clean.device()));
+        const Tensor distance = feature_loss(*features_, x0.index_select(0, places), clean.index_select(0, places), seed, indices);
+        sum = (distance * at::tensor(fade, options)).sum() / static_cast<double>(count);
+      }
+      if (options_.lattice_weight > 0) {
+        const Tensor lattice = lattice_loss(x0 - clean) / std::pow(options_.model.sigma_data, 2);
+        out.terms.emplace_back("lattice", lattice.detach());
+        out.total = out.total + options_.lattice_weight * lattice;
+      }
+      out.terms.emplace_back("feature", sum.detach());
+      out.total = out.total + options_.feature_weight * sum;
     }
     return out;
   }
@@ -122,7 +168,7 @@ class FlowObjective final : public Objective {
       const flow::VelocityFn velocity = [&](const Tensor& z, double t) {
         return module_.velocity(z, at::full({1}, t, z.options()), sigma_s, condition);
       };
-      const auto sigmas = flow::linear_sigmas(static_cast<int>(options_.validation_steps));
+      const auto sigmas = flow::shift_sigmas(flow::linear_sigmas(static_cast<int>(options_.validation_steps)), module_.time_shift(sigma));
       out.emplace_back(fmt::format("sigma_s={}", sigma),
                        flow::denoise(velocity, condition.reference + sigma * noise, sigmas, *flow::samplers().make("euler")));
     }

@@ -33,6 +33,7 @@ struct TrainOptions {
   std::string pixel_loss = "l1";
   double feature_weight = 0;
   double feature_sigma_s = 0.1;
+  double lattice_weight = 0;
   double noiseless = 0.2;
   double faithful = 0;
   double sigma_s_low = 0.05;
@@ -78,9 +79,11 @@ struct TrainOptions {
     visit("ema", o.ema, "Decay of the weights' moving average", Range{0, 1});
     visit("pixel_loss", o.pixel_loss, "The remover's loss: l1, or l2 to finish with", OneOf{{"l1", "l2"}});
     visit("feature_weight", o.feature_weight, "Weight of the feature loss", Range{0, 1e4});
-    visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / sigma_s above this", Range{1e-3, 10});
-    visit("noiseless", o.noiseless, "Share of samples at t = 1, where sampling starts", Range{0, 1});
-    visit("faithful", o.faithful, "Share of samples with the smallest start noise", Range{0, 1});
+    visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / sigma_s above this, and ends at twice this",
+          Range{1e-3, 10});
+    visit("lattice_weight", o.lattice_weight, "Weight of the loss on a fixed pattern of 16-px period, where there is a feature loss", Range{0, 1e6});
+    visit("noiseless", o.noiseless, "Of the samples that are not faithful, the share at t = 1, where sampling starts", Range{0, 1});
+    visit("faithful", o.faithful, "Share of samples at t = 1 with the smallest start noise: what one step is asked for", Range{0, 1});
     visit("sigma_s_low", o.sigma_s_low, "Smallest start noise", Range{1e-3, 10});
     visit("sigma_s_high", o.sigma_s_high, "Largest start noise (drawn log-uniformly)", Range{1e-3, 10});
     visit("recipes", o.recipes, "Degradation recipes");

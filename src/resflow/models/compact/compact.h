@@ -15,11 +15,15 @@ namespace resflow::models {
 struct CompactDefaults {
   int64_t steps = 4;
   double sigma_s = 0.05;
+  int64_t search_steps = 6;
+  double search_sigma_s = 0.3;
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
     visit("steps", o.steps, "Sampler steps", Range{1, 1000});
     visit("sigma_s", o.sigma_s, "Start noise, 0..1 pixel units", Range{0, 10});
+    visit("search_steps", o.search_steps, "Sampler steps under a search", Range{1, 1000});
+    visit("search_sigma_s", o.search_sigma_s, "Start noise under a search: room for the candidates to differ", Range{0, 10});
   }
 };
 

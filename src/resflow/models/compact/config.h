@@ -10,6 +10,7 @@ struct CompactConfig {
   int64_t remover_blocks = 6;  // residual blocks of the degradation remover
   int64_t stem_blocks = 2;     // residual blocks before the tokens
   int64_t head_blocks = 4;     // residual blocks after the tokens
+  int64_t refine = 0;          // width of the last convolutions, at full resolution; 0 = none (files that do not name it)
   int64_t width = 192;         // tokens
   int64_t heads = 3;
   int64_t depth = 4;  // transformer blocks
@@ -24,6 +25,7 @@ struct CompactConfig {
     visit("remover_blocks", o.remover_blocks, "Residual blocks of the degradation remover", Range{1, 64});
     visit("stem_blocks", o.stem_blocks, "Residual blocks before the tokens", Range{0, 64});
     visit("head_blocks", o.head_blocks, "Residual blocks after the tokens", Range{0, 64});
+    visit("refine", o.refine, "Width of the last convolutions, at full resolution; 0 = none", Range{0, 256});
     visit("width", o.width, "Width of the tokens", Range{16, 4096});
     visit("heads", o.heads, "Attention heads", Range{1, 64});
     visit("depth", o.depth, "Transformer blocks", Range{0, 64});

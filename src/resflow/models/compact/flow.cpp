@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "resflow/models/tokens.h"
 
 namespace resflow::models {
@@ -42,6 +44,11 @@ CompactFlow::CompactFlow(const CompactConfig& config)
     blocks_.push_back(std::make_unique<DoubleStreamBlock>(*this, "transformer_blocks." + std::to_string(i), block));
   for (int64_t i = 0; i < config.head_blocks; ++i)
     head_.push_back(std::make_unique<ResidualBlock>(*this, "head." + std::to_string(i), config.channels, config.width));
+  if (config.refine > 0) {
+    refine_.push_back(std::make_unique<nn::Conv2d>(*this, "refine.0", 9, config.refine, 3));
+    refine_.push_back(std::make_unique<nn::Conv2d>(*this, "refine.1", config.refine, config.refine, 3));
+    refine_.push_back(std::make_unique<nn::Conv2d>(*this, "refine.2", config.refine, 3, 3, 0));
+  }
 }
 
 Tensor CompactFlow::embedding(const Tensor& t, const Tensor& sigma_s) const {
@@ -80,7 +87,8 @@ Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& s
   const Tensor temb = embedding(t, sigma_s);                               // [B, D]
 
   const auto dtype = latent_in_.weight.scalar_type();
-  Tensor h = latent_in_.forward(unshuffle((offset * variance.rsqrt()).to(dtype))) + condition.map;  // [B, C, h, w]
+  const Tensor scaled = (offset * variance.rsqrt()).to(dtype);
+  Tensor h = latent_in_.forward(unshuffle(scaled)) + condition.map;  // [B, C, h, w]
   for (const auto& block : stem_) h = block->forward(h, temb);
   if (!blocks_.empty()) {
     Tensor tokens = x_embedder_.forward(patchify(h, kPatch));  // [B, L, D]
@@ -89,18 +97,26 @@ Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& s
     h = h + unpatchify(tokens, kPatch, h.size(2) / kPatch, h.size(3) / kPatch).contiguous(at::MemoryFormat::ChannelsLast);  // [B, C, h, w]
   }
   for (const auto& block : head_) h = block->forward(h, temb);
-  const Tensor detail = at::pixel_shuffle(conv_out_.forward(h), kUnshuffle).to(z.scalar_type());  // [B, 3, H, W], unit variance
-
-  return condition.reference + config_.sigma_data * detail;
+  Tensor detail = at::pixel_shuffle(conv_out_.forward(h), kUnshuffle);  // [B, 3, H, W], unit variance
+  if (!refine_.empty()) {
+    const Tensor reference = (condition.reference - 0.5).to(dtype).expand_as(detail);
+    Tensor fine = at::cat({detail, scaled, reference}, 1).contiguous(at::MemoryFormat::ChannelsLast);  // [B, 9, H, W]
+    for (size_t i = 0; i + 1 < refine_.size(); ++i) fine = at::leaky_relu(refine_[i]->forward(fine), 0.1);
+    detail = detail + refine_.back()->forward(fine);
+  }
+  return condition.reference + config_.sigma_data * detail.to(z.scalar_type());
 }
 
 Tensor CompactFlow::velocity(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const {
   return (z - predict_x0(z, t, sigma_s, condition)) / per_sample(t);
 }
 
-Tensor CompactFlow::loss_weight(const Tensor& t) const {
-  // Velocity's 1 / t^2, held where it would let the last steps outweigh all others.
-  return 1 / (config_.sigma_data * config_.sigma_data * t.clamp_min(0.2).square());
+double CompactFlow::time_shift(double sigma_s) const { return std::log(config_.sigma_data / sigma_s); }
+
+Tensor CompactFlow::loss_weight(const Tensor& t, const Tensor& sigma_s) const {
+  // The velocity's 1 / u^2, held where it would let the last steps outweigh all others.
+  const Tensor noise = t * sigma_s, signal = (1 - t) * config_.sigma_data;
+  return 1 / (config_.sigma_data * config_.sigma_data * (noise / (noise + signal)).clamp_min(0.2).square());
 }
 
 }  // namespace resflow::models

@@ -5,7 +5,8 @@
 // (PMRF's coordinates, 2410.00418.) The network predicts x0 as y* + sigma_data F: where y* needs no change F is 0 and the result is clean,
 // however little the network has learnt (a skip of z would pass its noise on). Its input is scaled to unit variance from t, sigma_s
 // and the expected residual sigma_data, so one network serves sigma_s = 0.05 (faithful) to 0.5 (room to search). Convolutions work at a
-// quarter of the resolution (pixel-unshuffle), MM-DiT blocks over 16-px tokens [z ; C_img] between them.
+// quarter of the resolution (pixel-unshuffle), MM-DiT blocks over 16-px tokens [z ; C_img] between them. What they give is 4x4 cells that do
+// not know of each other: a few narrow convolutions at full resolution join them, or the cells would show as a grid.
 #pragma once
 
 #include <memory>
@@ -38,8 +39,13 @@ class CompactFlow : public nn::Module {
   // (z - x0) / t
   Tensor velocity(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const;
 
-  // The loss weight of |x0 error|^2 that makes it a velocity loss, in units of sigma_data: 1 / (sigma_data max(t, 0.2))^2. [B] -> [B]
-  Tensor loss_weight(const Tensor& t) const;
+  // The time shift (mu of flow::shift_sigmas) that spreads steps evenly over balanced time, u = noise / (noise + signal) with noise = t sigma_s
+  // and signal = (1 - t) sigma_data. Even steps in t would leave out, for a large sigma_s, the levels where detail is decided.
+  double time_shift(double sigma_s) const;
+
+  // The loss weight of |x0 error|^2 that makes it a velocity loss in balanced time, in units of sigma_data: 1 / (sigma_data max(u, 0.2))^2.
+  // t, sigma_s [B] -> [B]
+  Tensor loss_weight(const Tensor& t, const Tensor& sigma_s) const;
 
   static constexpr int64_t kPatch = 4;                                       // cells of the quarter-resolution map a token covers
   static constexpr int64_t kMultiple = CompactRemover::kUnshuffle * kPatch;  // 16 px
@@ -56,6 +62,7 @@ class CompactFlow : public nn::Module {
   nn::Linear proj_out_;
   std::vector<std::unique_ptr<ResidualBlock>> head_;
   nn::Conv2d conv_out_;
+  std::vector<std::unique_ptr<nn::Conv2d>> refine_;
 };
 
 }  // namespace resflow::models

@@ -1,0 +1,131 @@
+"""`resflow restore --search`: the same laws for every strategy, on a tiny model."""
+
+import json
+
+import numpy as np
+import pytest
+from program import CANCELLED, USER_ERROR, resflow, started
+
+Image = pytest.importorskip("PIL.Image")
+STRATEGIES = ("best-of-n", "greedy", "zero-order", "paths", "rollover", "smc", "resflow")
+SMALL = ("--steps", "4", "--sigma-s", "0.3", "--candidates", "4", "--rounds", "2", "--lookahead", "1")
+PLAIN_NFE = 4
+
+
+def pixels(path):
+    return np.asarray(Image.open(path)).astype(int)
+
+
+@pytest.fixture(scope="module")
+def source(pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("search") / "poor.png"
+    Image.open(pictures / "chelsea.png").resize((48, 32), Image.LANCZOS).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def searched(tiny, source, tmp_path_factory):
+    """searched(name, *options) -> the item of --json, the trace, the result's pixels. The same name again runs nothing."""
+    folder, done = tmp_path_factory.mktemp("searched"), {}
+
+    def run(name, *options):
+        if name not in done:
+            out, trace = folder / f"{name}.png", folder / f"{name}.json"
+            said = resflow("restore", "--model", tiny.model, source, "-o", out, "--json", "--trace", trace, *options).stdout
+            done[name] = json.loads(said)["items"][0], json.loads(trace.read_text()), pixels(out)
+        return done[name]
+
+    return run
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_trace_tells_what_was_spent_and_whom_was_chosen(searched, strategy):
+    item, trace, _ = searched(strategy, "--search", strategy, *SMALL)
+    search = trace["tiles"][0]["search"]
+    assert item["options"]["search"] == strategy and item["search"] == {"plain_nfe": PLAIN_NFE, "ended": "done"}
+    assert item["nfe"] == search["nfe"] > PLAIN_NFE and search["nfe"] == max(c["nfe"] for c in search["candidates"])
+    winner = search["candidates"][search["winner"]]
+    assert winner["chosen"] and winner["finished"] and search["path"][-1] == search["winner"]
+    assert search["rewards"] == ["dr-consistency", "lq-consistency", "niqe"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_budget_is_kept_by_every_tile(searched, strategy):
+    item, trace, picture = searched(f"{strategy}-budget", "--search", strategy, *SMALL, "--budget", "11", "--tile", "128", "--overlap", "32")
+    assert len(trace["tiles"]) == item["result"]["tiles"] == 2 and picture.shape == (128, 192, 3)
+    assert all(PLAIN_NFE <= tile["search"]["nfe"] <= 11 for tile in trace["tiles"])
+
+
+@pytest.mark.parametrize("strategy", ("best-of-n", "resflow"))
+def test_one_candidate_is_the_plain_sampler(searched, tiny, source, tmp_path, strategy):
+    plain = tmp_path / "plain.png"
+    resflow("restore", "--model", tiny.model, source, "-o", plain, "--steps", "4", "--sigma-s", "0.3")
+    assert np.array_equal(searched(f"{strategy}-one", "--search", strategy, *SMALL, "--candidates", "1")[2], pixels(plain))
+
+
+def test_the_same_seed_gives_the_same_search_and_another_another(searched):
+    again = searched("again", "--search", "resflow", *SMALL)
+    other = searched("other", "--search", "resflow", *SMALL, "--seed", "9")
+    _, trace, picture = searched("resflow", "--search", "resflow", *SMALL)
+    assert np.array_equal(again[2], picture) and not np.array_equal(other[2], picture)
+    assert again[1]["tiles"][0]["search"]["candidates"] == trace["tiles"][0]["search"]["candidates"]
+
+
+def test_the_winner_is_the_one_the_rewards_ask_for(searched, tiny, source, tmp_path):
+    """Measured from the pictures, not from the trace: of four seeds' results the one nearest to the source when made small again."""
+    _, trace, picture = searched("lq", "--search", "best-of-n", *SMALL, "--candidates", "6", "--rewards", "lq-consistency")
+    candidates = trace["tiles"][0]["search"]["candidates"]
+    assert len(candidates) == 6
+    best = max(candidates, key=lambda c: c["scores"]["lq-consistency"])
+    assert best["id"] == trace["tiles"][0]["search"]["winner"]
+
+    def distance(image):
+        small = np.asarray(Image.fromarray(image.astype(np.uint8)).resize((48, 32), Image.BICUBIC)).astype(float)
+        return np.abs(small - pixels(source)).mean() / 255
+
+    plain = searched("lq-one", "--search", "best-of-n", *SMALL, "--candidates", "1", "--rewards", "lq-consistency")[2]
+    assert distance(picture) == pytest.approx(-best["scores"]["lq-consistency"], abs=1e-3)
+    assert best["id"] == 0 or distance(picture) < distance(plain)
+
+
+def test_time_ends_a_search_with_a_result(searched):
+    item, trace, picture = searched("time", "--search", "best-of-n", *SMALL, "--candidates", "4096", "--candidate-batch", "2", "--time", "3s")
+    assert item["search"]["ended"] == "time" and item["seconds"] < 30 and picture.shape == (128, 192, 3)
+    assert 0 < len(trace["tiles"][0]["search"]["candidates"]) < 4096
+
+
+def test_ctrl_c_gives_the_best_so_far(tiny, source, tmp_path):
+    out = tmp_path / "best.png"
+    program = started("restore", "--model", tiny.model, source, "-o", out, "--search", "best-of-n", "--candidates", "4096", "--candidate-batch",
+                      "2", "--steps", "4", "--sigma-s", "0.3", "--trace", tmp_path / "run.json")  # fmt: skip
+    for line in program.stderr:  # plain progress lines come every ten seconds, the first at once
+        if "search" in line:
+            break
+    program.send_signal(2)
+    program.communicate(timeout=120)
+    assert program.returncode == CANCELLED
+    assert pixels(out).shape == (128, 192, 3)
+    assert json.loads((tmp_path / "run.json").read_text())["tiles"][0]["search"]["ended"] == "stopped"
+
+
+def test_several_pictures_leave_a_folder_of_traces(tiny, source, pictures, tmp_path):
+    resflow("restore", "--model", tiny.model, source, pictures / "coffee.png", "-o", tmp_path / "out", "--width", "64", "--search", "best-of-n",
+            "--candidates", "2", "--steps", "2", "--trace", tmp_path / "traces")  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "traces").iterdir()) == ["coffee.json", "poor.json"]
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (("--search", "greedi"), "greedy"),
+        (("--search", "greedy", "--rewards", "niqe,beauty"), "beauty"),
+        (("--search", "greedy", "--rewards", "niqe", "--reward-weights", "1,2"), "weight"),
+        (("--search", "greedy", "--rho", "1.5"), "[0, 1]"),
+        (("--search", "greedy", "--time", "soon"), "--time"),
+        (("--trace", "run.json"), "--search"),
+    ],
+)
+def test_what_cannot_be_searched_is_told_before_any_work(tiny, source, tmp_path, options, told):
+    said = resflow("restore", "--model", tiny.model, source, "-o", tmp_path / "out.png", *options, code=USER_ERROR).stderr
+    assert told in said
+    assert list(tmp_path.iterdir()) == []
