@@ -45,13 +45,14 @@ Tensor feature_loss(const rewards::FeatureDistance& network, const Tensor& image
 }
 
 // The square of what repeats from 16-px cell to cell at the same place: mean over a cell's pixels of (mean of `error` in the even rows of
-// cells) x (mean in the odd rows), whose expectation has no part of what does not repeat. A feature loss is pleased by any fine texture,
-// and a fixed pattern is the cheapest; this makes it dear. error [B, 3, H, W]; H, W multiples of 16, H of two cells or more.
+// cells) x (mean in the odd rows), whose expectation has no part of what does not repeat; at least 0, or rows of opposite sign would pay without end.
+// A feature loss is pleased by any fine texture, and a fixed pattern is the cheapest; this makes it dear. error [B, 3, H, W]; H, W multiples of 16, H
+// of two cells or more.
 Tensor lattice_loss(const Tensor& error) {
   constexpr int64_t kCell = models::CompactFlow::kMultiple;
   const Tensor cells = error.reshape({error.size(0), 3, error.size(2) / kCell, kCell, error.size(3) / kCell, kCell});
   const Tensor even = cells.slice(2, 0, std::nullopt, 2).mean({0, 2, 4}), odd = cells.slice(2, 1, std::nullopt, 2).mean({0, 2, 4});  // [3, 16, 16]
-  return ((even - even.mean()) * (odd - odd.mean())).mean();
+  return ((even - even.mean()) * (odd - odd.mean())).mean().clamp_min(0);
 }
 
 // L1 or L2, plus the feature distance where asked: PSNR-oriented.
