@@ -110,7 +110,7 @@ TEST_CASE("the same seed gives the same trace and result for any batch size; ano
       auto o = options_for(e.name);
       o.batch = batch;
       auto result = search::search(picture.problem, o);
-      result.trace.options.erase("batch");
+      result.trace.options.erase("candidate_batch");
       return result;
     };
     const auto whole = run(0, 1), again = run(0, 1), two = run(2, 1), other = run(0, 2);
