@@ -1,17 +1,25 @@
 // Runs rewards on raw float32 arrays, so that the Python tests can compare them with other implementations.
 //   rewards_probe features WEIGHTS IMAGES B H W OUT      every tap's features after one another
 //   rewards_probe distance WEIGHTS IMAGES IMAGES B H W   one number a line
+//   rewards_probe reward NAME[,NAME...] IMAGES N H W [PROMPT]   one line a reward; then how often the shared CLIP L/14 was run
+//   rewards_probe clip_input IMAGES N H W SIDE OUT              what CLIP's towers are shown
 //   rewards_probe metric NAME PREDICTION REFERENCE|- H W LUMA(0|1) CROP_BORDER
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <fstream>
+#include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
+#include "resflow/core/data_path.h"
+#include "resflow/rewards/clip_input.h"
+#include "resflow/rewards/clip_vision.h"
 #include "resflow/rewards/feature_distance.h"
 #include "resflow/rewards/metric.h"
+#include "resflow/rewards/panel.h"
 
 using resflow::Tensor;
 
@@ -25,7 +33,37 @@ Tensor read_images(const std::string& path, int64_t batch, int64_t height, int64
   return images;
 }
 
+// --- rewards that read public weight files ---
+
+int score_rewards(const std::vector<std::string>& args) {
+  const auto images = read_images(args.at(2), std::stoll(args.at(3)), std::stoll(args.at(4)), std::stoll(args.at(5)));
+  std::vector<std::string> names;
+  std::istringstream words(args.at(1));
+  for (std::string word; std::getline(words, word, ',');) names.push_back(word);
+  const resflow::rewards::Panel panel(names, {}, {}, args.size() > 6 ? args[6] : "");
+  std::shared_ptr<resflow::rewards::SharedClipVision> tower;
+  if (args.at(1).starts_with("aesthetic")) tower = resflow::rewards::SharedClipVision::of(resflow::data_file("rewards/clip-vit-large-patch14"));
+  for (const auto& judge : panel.judges({})) {
+    const Tensor scores = judge.score(images);
+    for (int64_t i = 0; i < scores.numel(); ++i) fmt::print("{:.12g} ", scores[i].item<double>());
+    fmt::print("\n");
+  }
+  fmt::print("{}\n", tower ? tower->runs() : 0);
+  return 0;
+}
+
+int show_clip_input(const std::vector<std::string>& args) {
+  const auto images = read_images(args.at(1), std::stoll(args.at(2)), std::stoll(args.at(3)), std::stoll(args.at(4)));
+  const Tensor input = resflow::rewards::clip_input(images, std::stoll(args.at(5))).contiguous();
+  std::ofstream(args.at(6), std::ios::binary).write(static_cast<const char*>(input.const_data_ptr()), static_cast<std::streamsize>(input.nbytes()));
+  return 0;
+}
+
+// ---------------------------------------------
+
 int run(const std::vector<std::string>& args) {
+  if (args.at(0) == "reward") return score_rewards(args);
+  if (args.at(0) == "clip_input") return show_clip_input(args);
   const auto number = [&](size_t i) { return std::stoll(args.at(i)); };
   if (args.at(0) == "features") {
     std::ofstream out(args.at(6), std::ios::binary);

@@ -56,38 +56,6 @@ std::vector<double> one_voice(std::span<const double> scores, Fusion fusion) {
 
 }  // namespace
 
-std::vector<Judge> make_judges(std::span<const std::string> names, std::span<const double> weights, std::span<const double> gates,
-                               const RewardContext& context) {
-  const auto complain = [](const std::string& problem, const std::string& wanted, const std::string& got) {
-    throw_user_error({.where = "rewards", .problem = problem, .wanted = wanted, .got = got});
-  };
-  const auto count = [&](const char* what, std::span<const double> values) {
-    if (!values.empty() && values.size() != names.size())
-      complain(fmt::format("wrong number of {}", what), fmt::format("none, or one for each of the {} rewards", names.size()),
-               std::to_string(values.size()));
-  };
-  if (names.empty()) complain("no reward", "at least one", "none");
-  count("weights", weights);
-  count("gates", gates);
-  std::vector<Judge> judges;
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) != names.begin() + static_cast<std::ptrdiff_t>(i))
-      complain("a reward twice", "each once, with a weight", names[i]);
-    const std::shared_ptr<Reward> reward = reward_registry().make(names[i]);
-    if (reward->needs_lq() && !context.lq.defined()) complain("'" + names[i] + "' needs a source to compare with", "a source", "none");
-    if (reward->needs_reference() && !context.reference.defined())
-      complain("'" + names[i] + "' needs a degradation remover's output", "a reference", "none");
-    Judge judge{.name = names[i], .score = [reward, context](const Tensor& images) { return reward->score(images, context); }};
-    if (!weights.empty()) judge.weight = weights[i];
-    if (!gates.empty()) judge.gate = gates[i];
-    if (!(judge.weight >= 0)) complain("weight of '" + names[i] + "'", "0 or more", fmt::format("{}", judge.weight));
-    judges.push_back(std::move(judge));
-  }
-  if (std::all_of(judges.begin(), judges.end(), [](const Judge& j) { return j.weight == 0; }))
-    complain("all weights are 0", "at least one above 0", "none");
-  return judges;
-}
-
 std::vector<double> score_images(const Judge& judge, const Tensor& images) {
   const auto values = [&](const Tensor& batch) {
     const Tensor scores = judge.score(batch).to(at::kCPU, at::kDouble).contiguous();

@@ -18,8 +18,9 @@ struct Judge {
   std::function<Tensor(const Tensor& images)> score;  // [N, 3, H, W] -> double [N], higher is better, not a number = cannot tell
 };
 
-// Judges over registered rewards, with the context they need. `weights` and `gates` are empty or one a name. Throws UserError:
-// unknown name, a name twice, wrong number of weights or gates, a negative weight, missing weight files, a reward whose context is not there.
+// Judges over registered rewards, with the context they need (panel.h: the same for many pictures, loading once). `weights` and `gates` are empty or
+// one a name. Throws UserError: unknown name, a name twice, wrong number of weights or gates, a negative weight, missing weight files, a reward whose
+// context is not there.
 std::vector<Judge> make_judges(std::span<const std::string> names, std::span<const double> weights, std::span<const double> gates,
                                const RewardContext& context);
 

@@ -1,0 +1,24 @@
+// LAION's aesthetic predictors: linear maps from a CLIP image embedding of unit length to a mark of about 1..10.
+#pragma once
+
+#include <filesystem>
+
+#include "resflow/core/tensor.h"
+
+namespace resflow::rewards {
+
+// A file of one layer (weight, bias) or of layers one after another (layers.0.weight, ...): nothing stands between them, so they are
+// multiplied out to one, in double.
+class AestheticHead {
+ public:
+  // A checkpoint of PyTorch or a safetensors file. Throws UserError.
+  static AestheticHead load(const std::filesystem::path& path);
+  // embeddings [N, E] -> double [N]
+  Tensor forward(const Tensor& embeddings) const;
+  int64_t width() const { return weight_.size(1); }  // E
+
+ private:
+  Tensor weight_, bias_;  // double [1, E], [1]
+};
+
+}  // namespace resflow::rewards
