@@ -61,6 +61,7 @@ int run(State& state) {
       throw_user_error({.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + format, .got = state.output});
   }
   const restore::Restorer restorer(state.model);
+  restorer.prepare(state.batch.search, state.batch.restore.caption);
   const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
   state.batch.compare = state.compare;
   state.batch.trace = state.trace;

@@ -32,6 +32,7 @@ struct RestoreOptions {
   double sigma_s = 0;
   std::string sampler = "euler";
   std::string color_fix = "none";
+  std::string caption;
   int64_t tile = 512;
   int64_t overlap = 96;
 
@@ -46,6 +47,7 @@ struct RestoreOptions {
     visit("sigma_s", o.sigma_s, "Start noise: small is faithful, large invents; 0 = the model's default", Range{0, 2});
     visit("sampler", o.sampler, "ODE solver", OneOf{flow::samplers().names()});
     visit("color_fix", o.color_fix, "Colours taken back from the source", OneOf{image::color_fixes().names()});
+    visit("caption", o.caption, "What the picture shows, in words: for rewards that compare with a text");
     visit("tile", o.tile, "Side of a tile in result pixels (memory grows with it)", Range{128, 8192});
     visit("overlap", o.overlap, "Pixels that neighbouring tiles share", Range{16, 2048});
   }

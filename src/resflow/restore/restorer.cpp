@@ -73,6 +73,16 @@ Restorer::Restorer(const ModelOptions& options)
       dtype_(parse_dtype(options.dtype, device_)),
       model_(models::CompactModel::load(model_path(options.model), device_, dtype_)) {}
 
+void Restorer::prepare(const search::SearchOptions& search, const std::string& caption) const {
+  if (search.strategy == "none") return;
+  const std::string wanted =
+      Json::array({search.rewards, search.reward_weights, search.reward_gates, caption}).dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (panel_ && wanted == panel_made_for_) return;
+  panel_.reset();  // before its successor is read: it may be large
+  panel_ = std::make_unique<const rewards::Panel>(search.rewards, search.reward_weights, search.reward_gates, caption);
+  panel_made_for_ = wanted;
+}
+
 // What is the same for all tiles of a picture.
 struct Restorer::Plan {
   Size size, source;  // of the result, not padded; of the source
@@ -95,6 +105,7 @@ struct Restorer::Plan {
 Restored Restorer::restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job) const {
   check_options(options);
   search::check_search(search);
+  prepare(search, options.caption);
   const auto start = std::chrono::steady_clock::now();
   c10::InferenceMode inference;
   Plan plan{.size = target_size(options, {.width = source.pixels.size(2), .height = source.pixels.size(1)}),
@@ -232,8 +243,7 @@ Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, c
     return sampling.draw(plain ? plan.noise : plan.noise.child(purpose, index));
   };
   problem.decode = [&](const Tensor& x0) { return inside(x0).clamp(0, 1); };
-  problem.judges = rewards::make_judges(options.rewards, options.reward_weights, options.reward_gates,
-                                        {.lq = lq.clamp(0, 1).unsqueeze(0), .reference = inside(sampling.reference).clamp(0, 1)});
+  problem.judges = panel_->judges({.lq = lq.clamp(0, 1).unsqueeze(0), .reference = inside(sampling.reference).clamp(0, 1)});
   problem.job.stop = job.stop;
   problem.job.on_progress = [&](const Progress& p) {
     job.report({.stage = "search", .done = static_cast<int64_t>(done) * p.of + p.done, .of = static_cast<int64_t>(tiles) * p.of});

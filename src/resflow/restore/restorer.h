@@ -14,6 +14,7 @@
 #include "resflow/image/tiles.h"
 #include "resflow/models/compact/compact.h"
 #include "resflow/restore/options.h"
+#include "resflow/rewards/panel.h"
 #include "resflow/search/options.h"
 #include "resflow/search/trace.h"
 
@@ -46,6 +47,10 @@ class Restorer {
   // Throws UserError where the model is missing or damaged, or the device is not there.
   explicit Restorer(const ModelOptions& options);
 
+  // Makes the rewards of a search, which reads their weight files, so that what is missing is told before any picture is touched. They are kept
+  // for the pictures that follow with the same ones. Throws UserError.
+  void prepare(const search::SearchOptions& search, const std::string& caption) const;
+
   // Memory: 12 bytes a pixel of the source and of the result, and what one tile needs. Reports stage "restore", one unit a step of
   // a tile. Throws UserError (options), Cancelled.
   //
@@ -75,6 +80,9 @@ class Restorer {
   c10::Device device_;
   c10::ScalarType dtype_;
   std::unique_ptr<models::CompactModel> model_;
+  // The rewards that were made last, and for what.
+  mutable std::unique_ptr<const rewards::Panel> panel_;
+  mutable std::string panel_made_for_;
 };
 
 // The path of a model named on the command line: "compact" = the shipped weights, anything else is a file.
