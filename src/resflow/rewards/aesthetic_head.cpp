@@ -19,7 +19,7 @@ constexpr std::string_view kLayers = "layers.", kWeight = "weight";
 std::vector<std::string> layers_of(const weights::TensorFile& file) {
   if (file.contains(kWeight)) return {""};
   std::vector<int> numbers;
-  for (const std::string name : file.names()) {
+  for (const auto& name : file.names()) {
     int number = 0;
     const auto end = name.data() + name.size();
     if (!name.starts_with(kLayers) || !name.ends_with(kWeight)) continue;
