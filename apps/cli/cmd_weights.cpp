@@ -14,6 +14,7 @@
 #include "resflow/models/compact/compact.h"
 #include "resflow/restore/batch.h"
 #include "resflow/weights/safetensors.h"
+#include "resflow/weights/tensor_file.h"
 
 namespace resflow::cli {
 namespace {
@@ -111,14 +112,14 @@ int inspect(const std::string& path, bool json) {
     total += count;
     numbers += count;
   }
-  Json report = {{"file", path}, {"format", "safetensors"}, {"tensors", file.names().size()}, {"parameters", numbers}, {"metadata", file.metadata()}};
+  Json report = {{"file", path}, {"format", file.format()}, {"tensors", file.names().size()}, {"parameters", numbers}, {"metadata", file.metadata()}};
   for (const auto& [type, counts] : types) report["types"][type] = {{"tensors", counts.first}, {"parameters", counts.second}};
   if (json) {
     for (const auto& name : file.names()) report["names"][name] = file.shape(name);
     std::printf("%s\n", report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return kGood;
   }
-  std::printf("%s: safetensors, %zu tensors, %lld parameters\n", path.c_str(), file.names().size(), static_cast<long long>(numbers));
+  std::printf("%s: %s, %zu tensors, %lld parameters\n", path.c_str(), file.format().c_str(), file.names().size(), static_cast<long long>(numbers));
   for (const auto& [type, counts] : types)
     std::printf("  %-6s %lld tensors, %lld parameters\n", type.c_str(), static_cast<long long>(counts.first), static_cast<long long>(counts.second));
   for (const auto& [key, value] : file.metadata()) std::printf("  %s: %s\n", key.c_str(), value.c_str());

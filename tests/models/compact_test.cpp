@@ -9,6 +9,7 @@
 
 #include "models/random_weights.h"
 #include "resflow/weights/load.h"
+#include "resflow/weights/safetensors.h"
 
 using namespace resflow;
 using namespace resflow::models;

@@ -13,6 +13,7 @@
 #include "resflow/models/tokens.h"
 #include "resflow/nn/timestep.h"
 #include "resflow/weights/load.h"
+#include "resflow/weights/safetensors.h"
 
 using namespace resflow;
 using weights::TensorFile;

@@ -1,4 +1,5 @@
 #include "resflow/weights/load.h"
+#include "resflow/weights/safetensors.h"
 
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>

@@ -1,5 +1,6 @@
 // Files built by hand, byte by byte: one for each defect a file can have.
 #include "resflow/weights/safetensors.h"
+#include "resflow/weights/tensor_file.h"
 
 #include <ATen/ATen.h>
 #include <doctest/doctest.h>
@@ -77,13 +78,12 @@ TEST_CASE("each defect of a header has its own message") {
     return R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + a + R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + b + "}}";
   };
   const Case cases[] = {
-      {"an empty file", "", "is empty"},
       {"a file shorter than a header", "abc", "too short for a header: wanted 10 bytes or more, got 3. Perhaps an incomplete download?"},
       {"a header longer than the file", file_of(good, 8, 4000), "the header ends past the file"},
       {"an absurd header length", file_of(good, 8, ~0ULL), "bad header length"},
       {"the largest header length that is not absurd", file_of(good, 8, 100'000'000), "the header ends past the file"},
       {"a Git LFS pointer", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull"},
-      {"a zip", "PK\3\4" + std::string(60, 'x'), ".pth"},
+      {"a plain pickle", "\x80\x04" + std::string(60, 'x'), "plain Python pickle"},
       {"a header that is no object", file_of("[1,2,3]", 0), "wanted a JSON object"},
       {"a header that is no JSON", file_of(R"({"x":)", 0), "is not JSON"},
       {"bytes after the JSON", file_of("{}x", 0), "is not JSON"},
@@ -149,8 +149,9 @@ TEST_CASE("a good file with any one byte changed is read or refused, never worse
   CHECK(refused > 10 * read / 2);
 }
 
-TEST_CASE("a missing file and a folder are the user's errors") {
+TEST_CASE("a missing file, an empty one and a folder are the user's errors") {
   const Folder folder;
+  CHECK(has(error_of(""), "is empty. Perhaps an incomplete download?"));
   CHECK_THROWS_AS(TensorFile::open(folder.path / "absent.safetensors"), UserError);
   CHECK_THROWS_AS(TensorFile::open(folder.path), UserError);
 }

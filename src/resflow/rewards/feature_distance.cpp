@@ -7,7 +7,7 @@
 
 #include "resflow/core/error.h"
 #include "resflow/rewards/efficientnet_lite.h"
-#include "resflow/weights/safetensors.h"
+#include "resflow/weights/tensor_file.h"
 
 namespace resflow::rewards {
 namespace {

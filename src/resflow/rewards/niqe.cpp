@@ -12,7 +12,7 @@
 #include "resflow/core/data_path.h"
 #include "resflow/core/error.h"
 #include "resflow/rewards/channels.h"
-#include "resflow/weights/safetensors.h"
+#include "resflow/weights/tensor_file.h"
 
 namespace resflow::rewards {
 namespace {

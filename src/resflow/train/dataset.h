@@ -12,6 +12,7 @@
 
 #include "resflow/train/options.h"
 #include "resflow/weights/safetensors.h"
+#include "resflow/weights/tensor_file.h"
 
 namespace resflow::train {
 

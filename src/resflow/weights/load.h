@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "resflow/nn/module.h"
-#include "resflow/weights/safetensors.h"
+#include "resflow/weights/tensor_file.h"
 
 namespace resflow::weights {
 

@@ -14,8 +14,6 @@
 #include "resflow/core/error.h"
 #include "resflow/core/files.h"
 #include "resflow/core/json.h"
-#include "resflow/core/registry.h"
-#include "resflow/weights/mapped_file.h"
 
 namespace resflow::weights {
 namespace {
@@ -40,16 +38,8 @@ constexpr std::array<std::pair<const char*, c10::ScalarType>, 12> kTypes = {{{"F
                                                                              {"F8_E5M2", c10::kFloat8_e5m2}}};
 
 struct Span {
-  std::string name;
-  c10::ScalarType dtype = c10::kFloat;
-  std::vector<int64_t> shape;
+  TensorEntry entry;            // its begin: set at the end
   uint64_t begin = 0, end = 0;  // bytes after the header
-};
-
-struct Header {
-  std::vector<Span> spans;  // in the order of their bytes
-  std::map<std::string, std::string> metadata;
-  uint64_t data_start = 0;
 };
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& problem, const std::string& wanted = "", const std::string& got = "",
@@ -60,7 +50,7 @@ struct Header {
 // What people save under this name by mistake.
 std::string hint_of(std::string_view bytes) {
   if (bytes.starts_with("version https://git-lfs")) return "This is a Git LFS pointer: fetch the file itself with `git lfs pull`";
-  if (bytes.starts_with("PK") || bytes.starts_with("\x80\x02")) return "This looks like a PyTorch .pth or .ckpt file";
+  if (bytes.starts_with("\x80")) return "This looks like a plain Python pickle; of those, only what torch.save writes is read";
   if (bytes.starts_with("GGUF")) return "This is a GGUF file";
   if (bytes.starts_with("<")) return "This looks like a web page that was saved in the file's place";
   return kIncomplete;
@@ -94,7 +84,7 @@ Span parse_span(const std::filesystem::path& path, const std::string& name, cons
   for (const char* key : {"dtype", "shape", "data_offsets"})
     if (!json.contains(key)) bad("incomplete entry", "dtype, shape and data_offsets", json.dump());
 
-  Span span{.name = name};
+  Span span{.entry = {.name = name}};
   const auto& dtype = json.at("dtype");
   const auto* type = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return dtype == t.first; });
   if (type == kTypes.end()) {
@@ -102,14 +92,14 @@ Span parse_span(const std::filesystem::path& path, const std::string& name, cons
     for (const auto& t : kTypes) known.emplace_back(t.first);
     bad("unknown dtype", fmt::format("one of {}", fmt::join(known, " ")), dtype.dump());
   }
-  span.dtype = type->second;
+  span.entry.dtype = type->second;
 
   const auto& shape = json.at("shape");
   if (!shape.is_array() || !std::all_of(shape.begin(), shape.end(), is_count)) bad("bad shape", "a list of sizes, each 0 or more", shape.dump());
-  span.shape = shape.get<std::vector<int64_t>>();
+  span.entry.shape = shape.get<std::vector<int64_t>>();
   // Strides count a size of 0 as 1, so they must fit too.
-  auto bytes = static_cast<uint64_t>(c10::elementSize(span.dtype)), widest = bytes;
-  for (const int64_t size : span.shape) {
+  auto bytes = static_cast<uint64_t>(c10::elementSize(span.entry.dtype)), widest = bytes;
+  for (const int64_t size : span.entry.shape) {
     bytes *= static_cast<uint64_t>(size);
     if (__builtin_mul_overflow(widest, static_cast<uint64_t>(std::max<int64_t>(size, 1)), &widest) || widest > uint64_t{INT64_MAX})
       bad("its shape is too large", "less than 2^63 bytes", shape.dump());
@@ -139,7 +129,9 @@ std::map<std::string, std::string> parse_metadata(const std::filesystem::path& p
   return metadata;
 }
 
-Header parse_header(const std::filesystem::path& path, std::string_view bytes) {
+}  // namespace
+
+TensorTable read_safetensors(const std::filesystem::path& path, std::string_view bytes) {
   if (bytes.size() < kLengthBytes + 2)
     fail(path, "too short for a header", fmt::format("{} bytes or more", kLengthBytes + 2), std::to_string(bytes.size()), kIncomplete);
   uint64_t length = 0;
@@ -151,82 +143,29 @@ Header parse_header(const std::filesystem::path& path, std::string_view bytes) {
   const auto text = bytes.substr(kLengthBytes, length);
   if (!text.starts_with('{')) fail(path, "not a safetensors file: bad header", "a JSON object", "", hint_of(bytes));
 
-  Header header;
-  header.data_start = kLengthBytes + length;
-  const uint64_t data_bytes = bytes.size() - header.data_start;
+  TensorTable table{.format = "safetensors"};
+  std::vector<Span> spans;
+  const uint64_t data_start = kLengthBytes + length, data_bytes = bytes.size() - data_start;
   const auto json = parse_json(path, text);
   for (const auto& [name, value] : json.items()) {
     if (name == kMetadata) {
-      header.metadata = parse_metadata(path, value);
+      table.metadata = parse_metadata(path, value);
     } else {
-      header.spans.push_back(parse_span(path, name, value, data_bytes));
+      spans.push_back(parse_span(path, name, value, data_bytes));
     }
   }
-  std::stable_sort(header.spans.begin(), header.spans.end(),
-                   [](const Span& a, const Span& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); });
+  std::stable_sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); });
   uint64_t covered = 0;
-  for (const auto& span : header.spans) {
+  for (auto& span : spans) {
     if (span.begin != covered)
-      fail(path, fmt::format("tensor '{}': {}", span.name, span.begin < covered ? "overlaps another" : "unused bytes before it"),
+      fail(path, fmt::format("tensor '{}': {}", span.entry.name, span.begin < covered ? "overlaps another" : "unused bytes before it"),
            fmt::format("begin at {}", covered), std::to_string(span.begin));
     covered = span.end;
+    span.entry.begin = data_start + span.begin;
+    table.entries.push_back(std::move(span.entry));
   }
   if (covered != data_bytes) fail(path, "unused bytes after the last tensor", fmt::format("{} bytes of data", covered), std::to_string(data_bytes));
-  return header;
-}
-
-}  // namespace
-
-struct TensorFile::Contents {
-  std::filesystem::path path;
-  MappedFile file;
-  Header header;
-  std::map<std::string, size_t, std::less<>> index;
-
-  explicit Contents(const std::filesystem::path& from)
-      : path(from), file(from, "safetensors"), header(parse_header(from, {file.data(), file.size()})) {
-    for (size_t i = 0; i < header.spans.size(); ++i) index.emplace(header.spans[i].name, i);
-  }
-
-  const Span& span(std::string_view name) const {
-    const auto found = index.find(name);
-    if (found != index.end()) return header.spans[found->second];
-    std::vector<std::string> known;
-    for (const auto& s : header.spans) known.push_back(s.name);
-    const auto near = nearest_name(name, known);
-    fail(path, fmt::format("no tensor '{}'", name), "", "", near.empty() ? "" : fmt::format("Did you mean '{}'?", near));
-  }
-};
-
-TensorFile TensorFile::open(const std::filesystem::path& path) { return TensorFile(std::make_shared<const Contents>(path)); }
-const std::filesystem::path& TensorFile::path() const { return contents_->path; }
-bool TensorFile::contains(std::string_view name) const { return contents_->index.find(name) != contents_->index.end(); }
-std::vector<int64_t> TensorFile::shape(std::string_view name) const { return contents_->span(name).shape; }
-c10::ScalarType TensorFile::dtype(std::string_view name) const { return contents_->span(name).dtype; }
-const std::map<std::string, std::string>& TensorFile::metadata() const { return contents_->header.metadata; }
-
-std::vector<std::string> TensorFile::names() const {
-  std::vector<std::string> out;
-  for (const auto& span : contents_->header.spans) out.push_back(span.name);
-  return out;
-}
-
-Tensor TensorFile::get(std::string_view name) const {
-  const Span& span = contents_->span(name);
-  if (span.begin == span.end) return at::empty(span.shape, span.dtype);
-  char* bytes = contents_->file.data() + contents_->header.data_start + span.begin;
-  const bool aligned = reinterpret_cast<uintptr_t>(bytes) % c10::elementSize(span.dtype) == 0;
-  if (!aligned) {
-    Tensor copy = at::empty(span.shape, span.dtype);
-    std::memcpy(copy.data_ptr(), bytes, span.end - span.begin);
-    return copy;
-  }
-  const auto view = [&](c10::ScalarType dtype) {
-    return at::from_blob(
-        bytes, span.shape, [keep = contents_](void*) {}, at::TensorOptions().dtype(dtype));
-  };
-  // A bool in memory must be 0 or 1; a file may hold any byte.
-  return span.dtype == c10::kBool ? view(c10::kByte).ne(0) : view(span.dtype);
+  return table;
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
