@@ -44,15 +44,27 @@ Tensor feature_loss(const rewards::FeatureDistance& network, const Tensor& image
   return network.distance_to(at::stack(images), target);
 }
 
-// The square of what repeats from 16-px cell to cell at the same place: mean over a cell's pixels of (mean of `error` in the even rows of
-// cells) x (mean in the odd rows), whose expectation has no part of what does not repeat; at least 0, or rows of opposite sign would pay without end.
-// A feature loss is pleased by any fine texture, and a fixed pattern is the cheapest; this makes it dear. error [B, 3, H, W]; H, W multiples of 16, H
-// of two cells or more.
-Tensor lattice_loss(const Tensor& error) {
-  constexpr int64_t kCell = models::CompactFlow::kMultiple;
-  const Tensor cells = error.reshape({error.size(0), 3, error.size(2) / kCell, kCell, error.size(3) / kCell, kCell});
-  const Tensor even = cells.slice(2, 0, std::nullopt, 2).mean({0, 2, 4}), odd = cells.slice(2, 1, std::nullopt, 2).mean({0, 2, 4});  // [3, 16, 16]
-  return ((even - even.mean()) * (odd - odd.mean())).mean().clamp_min(0);
+// What the 16-px cells leave at the same places of every picture, in units of the clean picture's local detail: the square of the mean error
+// there, plus how unevenly detail is spread over a cell's columns and rows. A feature loss is pleased by any fine texture, and a fixed pattern is
+// the cheapest; this makes it dear. Cells of even and odd rows and columns are looked at apart, or the pattern would alternate; the square is
+// estimated without the part of what does not repeat (pairs of different cells). Never below 0: patterns of opposite signs would pay without end.
+// image, clean [B, 3, H, W]; H, W multiples of 32, 64 or more.
+Tensor lattice_loss(const Tensor& image, const Tensor& clean) {
+  constexpr int64_t kCell = models::CompactFlow::kMultiple, kFine = 5, kLocal = 17;
+  const auto blur = [](const Tensor& x, int64_t side) { return at::avg_pool2d(x, {side, side}, {1, 1}, {side / 2, side / 2}, false, false); };
+  const auto fine = [&](const Tensor& x) { return x - blur(x, kFine); };
+  const Tensor detail = fine(clean);
+  const Tensor local = blur(detail.square(), kLocal).mean(1, true).sqrt() + 0.01;
+  const Tensor shown = fine(image);
+  const int64_t count = image.size(0), rows = image.size(2) / kCell / 2, columns = image.size(3) / kCell / 2;
+  const Tensor cells = ((shown - detail) / local).clamp(-4, 4).reshape({count, 3, rows, 2, kCell, columns, 2, kCell});
+  const double n = static_cast<double>(count * rows * columns);
+  const Tensor sum = cells.sum({0, 2, 5}), squares = cells.square().sum({0, 2, 5});  // [3, 2, 16, 2, 16]
+  const Tensor repeated = ((sum.square() - squares) / (n * (n - 1))).mean().clamp_min(0);
+
+  const Tensor size = (shown / local).abs().clamp_max(4).reshape({count, 3, 2 * rows, kCell, 2 * columns, kCell});
+  const auto uneven = [](const Tensor& phases) { return (phases / phases.mean() - 1).square().mean(); };
+  return repeated + uneven(size.mean({0, 1, 2, 3, 4})) + uneven(size.mean({0, 1, 2, 4, 5}));
 }
 
 // L1 or L2, plus the feature distance where asked: PSNR-oriented.
@@ -89,8 +101,8 @@ class RemoverObjective final : public Objective {
   std::shared_ptr<rewards::FeatureDistance> features_;
 };
 
-// Velocity loss on an x0-prediction, plus the feature distance of x0, which fades as
-// sigma_s grows: there the estimate must stay the mean, or the flow loses its diversity.
+// Velocity loss on an x0-prediction, plus the feature distance of x0, which fades as the noise of z grows: there the estimate must stay the mean,
+// or the flow loses its diversity.
 class FlowObjective final : public Objective {
  public:
   FlowObjective(const TrainOptions& options, c10::Device device)
@@ -138,7 +150,8 @@ class FlowObjective final : public Objective {
       std::vector<int64_t> seen, indices;
       std::vector<double> fade;
       for (int64_t i = 0; i < count; ++i) {
-        const double weight = std::min(1.0, options_.feature_sigma_s / sigmas[static_cast<size_t>(i)]);
+        const double noise = times[static_cast<size_t>(i)] * sigmas[static_cast<size_t>(i)];
+        const double weight = std::min(1.0, options_.feature_sigma_s / noise);
         if (weight < 0.5) continue;
         seen.push_back(i);
         indices.push_back(first_index + i);
@@ -150,7 +163,7 @@ class FlowObjective final : public Objective {
         sum = (distance * at::tensor(fade, options)).sum() / static_cast<double>(count);
       }
       if (options_.lattice_weight > 0) {
-        const Tensor lattice = lattice_loss(x0 - clean) / std::pow(options_.model.sigma_data, 2);
+        const Tensor lattice = lattice_loss(x0, clean);
         out.terms.emplace_back("lattice", lattice.detach());
         out.total = out.total + options_.lattice_weight * lattice;
       }

@@ -79,9 +79,9 @@ struct TrainOptions {
     visit("ema", o.ema, "Decay of the weights' moving average", Range{0, 1});
     visit("pixel_loss", o.pixel_loss, "The remover's loss: l1, or l2 to finish with", OneOf{{"l1", "l2"}});
     visit("feature_weight", o.feature_weight, "Weight of the feature loss", Range{0, 1e4});
-    visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / sigma_s above this, and ends at twice this",
+    visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / (t sigma_s) above this, and ends at twice this",
           Range{1e-3, 10});
-    visit("lattice_weight", o.lattice_weight, "Weight of the loss on a fixed pattern of 16-px period, where there is a feature loss", Range{0, 1e6});
+    visit("lattice_weight", o.lattice_weight, "Weight of the loss on what repeats every 16 px, where there is a feature loss", Range{0, 1e6});
     visit("noiseless", o.noiseless, "Of the samples that are not faithful, the share at t = 1, where sampling starts", Range{0, 1});
     visit("faithful", o.faithful, "Share of samples at t = 1 with the smallest start noise: what one step is asked for", Range{0, 1});
     visit("sigma_s_low", o.sigma_s_low, "Smallest start noise", Range{1e-3, 10});

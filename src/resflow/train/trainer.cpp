@@ -55,6 +55,8 @@ const TrainOptions& checked(const TrainOptions& o) {
     throw_user_error({.where = "train", .problem = name, .wanted = wanted, .got = got});
   };
   if (o.crop % 16 != 0) refuse("crop", "a multiple of 16", std::to_string(o.crop));
+  if (o.lattice_weight > 0 && (o.crop % 32 != 0 || o.crop < 64))
+    refuse("crop", "a multiple of 32, at least 64 (lattice_weight)", std::to_string(o.crop));
   if (o.model.width % o.model.heads != 0 || o.model.width / o.model.heads % 16 != 0)
     refuse("model", "a width that is heads times a multiple of 16", fmt::format("width {}, heads {}", o.model.width, o.model.heads));
   if (o.sigma_s_low > o.sigma_s_high) refuse("sigma_s_low", "at most sigma_s_high", fmt::format("{} and {}", o.sigma_s_low, o.sigma_s_high));
