@@ -6,6 +6,7 @@
 #include "command.h"
 #include "resflow/core/log.h"
 #include "resflow/restore/batch.h"
+#include "resflow/restore/trace_files.h"
 
 namespace resflow::cli {
 namespace {
@@ -91,6 +92,10 @@ std::function<int()> command_restore(CLI::App& app) {
   app.add_option("--compare", state->compare, "Also write source and result side by side to this file");
   app.add_flag("--json", state->json, "Print what was done as JSON");
   app.add_option("--trace", state->trace, "Write what the search did to this JSON file (several pictures: a folder)");
+  app.add_option("--trace-pictures", state->batch.trace_pictures,
+                 "Beside the trace: nothing, small pictures of all candidates, or also the finished ones whole, for `resflow search-report --pick`")
+      ->capture_default_str()
+      ->check(CLI::IsMember(restore::trace_picture_names()));
   add_options(app, state->batch.restore, "", "Restoring");
   add_options(app, state->batch.search, "", "Search");
   app.get_option("--time")->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));

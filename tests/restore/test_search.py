@@ -111,7 +111,7 @@ def test_ctrl_c_gives_the_best_so_far(tiny, source, tmp_path):
 def test_several_pictures_leave_a_folder_of_traces(tiny, source, pictures, tmp_path):
     resflow("restore", "--model", tiny.model, source, pictures / "coffee.png", "-o", tmp_path / "out", "--width", "64", "--search", "best-of-n",
             "--candidates", "2", "--steps", "2", "--trace", tmp_path / "traces")  # fmt: skip
-    assert sorted(path.name for path in (tmp_path / "traces").iterdir()) == ["coffee.json", "poor.json"]
+    assert sorted(path.name for path in (tmp_path / "traces").iterdir()) == ["coffee.json", "coffee.pictures", "poor.json", "poor.pictures"]
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,67 @@ def test_what_cannot_be_searched_is_told_before_any_work(tiny, source, tmp_path,
     said = resflow("restore", "--model", tiny.model, source, "-o", tmp_path / "out.png", *options, code=USER_ERROR).stderr
     assert told in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def tiled(tiny, source, tmp_path_factory):
+    """A search in two tiles, with its trace and pictures, of a source with alpha and a colour fix over the whole picture."""
+    folder = tmp_path_factory.mktemp("tiled")
+    poor = Image.open(source).convert("RGBA")
+    poor.putalpha(Image.linear_gradient("L").resize(poor.size))
+    poor.save(folder / "poor.png")
+    resflow("restore", "--model", tiny.model, folder / "poor.png", "-o", folder / "out.png", "--search", "greedy", *SMALL, "--tile", "128",
+            "--overlap", "32", "--color-fix", "adain", "--trace", folder / "run.json")  # fmt: skip
+    return folder
+
+
+def finished(folder):
+    """Of each tile: the winner, and the other finished candidates."""
+    tiles = [tile["search"] for tile in json.loads((folder / "run.json").read_text())["tiles"]]
+    return [(t["winner"], [c["id"] for c in t["candidates"] if c["finished"] and c["id"] != t["winner"]]) for t in tiles]
+
+
+def test_picking_the_winners_gives_the_result_again_and_another_candidate_another(tiled, tmp_path):
+    tiles = finished(tiled)
+    assert len(tiles) == 2 and all(others for _, others in tiles)
+    again, other = tmp_path / "again.png", tmp_path / "other.png"
+    resflow("search-report", tiled / "run.json", "--pick", f"0:{tiles[0][0]},1:{tiles[1][0]}", "-o", again)
+    resflow("search-report", tiled / "run.json", "--pick", f"1:{tiles[1][1][0]}", "-o", other)
+    result = pixels(tiled / "out.png")
+    assert result.shape == (128, 192, 4)
+    assert np.abs(pixels(again) - result).max() <= 1  # tiles are kept in 16 bits
+    changed = np.abs(pixels(other) - result)[..., :3].max(axis=(0, 2))  # by column: the second tile begins at 64
+    assert changed[130:].max() > 1
+    assert np.array_equal(pixels(other)[..., 3], result[..., 3])
+    assert json.loads(Image.open(other).text["resflow"])["picked"] == {"0": tiles[0][0], "1": tiles[1][1][0]}
+
+
+def test_the_report_shows_every_candidate_and_needs_no_other_file(tiled, tmp_path):
+    resflow("search-report", tiled / "run.json", "-o", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    tiles = [tile["search"] for tile in json.loads((tiled / "run.json").read_text())["tiles"]]
+    candidates = sum(len(tile["candidates"]) for tile in tiles)
+    assert page.count("data:image/jpeg;base64,") == page.count('<rect class="frame') == candidates
+    assert page.count("<polyline") == 2 * len(tiles) == 2 * page.count("niqe: could judge no candidate")  # a chart a reward; niqe asks for 192 px
+    assert "src=" not in page and "http" not in page
+    assert page.count("--pick") - 1 == sum(len(others) for _, others in finished(tiled))
+
+
+def test_small_pictures_alone_do_for_the_report_and_not_for_a_pick(tiny, source, tmp_path):
+    resflow("restore", "--model", tiny.model, source, "-o", tmp_path / "out.png", "--search", "best-of-n", *SMALL, "--trace", tmp_path / "run.json",
+            "--trace-pictures", "small")  # fmt: skip
+    assert {path.suffix for path in (tmp_path / "run.pictures").iterdir()} == {".jpg"}
+    said = resflow("search-report", tmp_path / "run.json", "--pick", "0", "-o", tmp_path / "p.png", code=USER_ERROR).stderr
+    assert "--trace-pictures all" in said and not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize("pick, told", [("0:0", "was dropped"), ("7", "which tile"), ("5:1", "no such tile"), ("0:x", "not a number")])
+def test_what_cannot_be_picked_is_told(tiled, tmp_path, pick, told):
+    assert told in resflow("search-report", tiled / "run.json", "--pick", pick, "-o", tmp_path / "p.png", code=USER_ERROR).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_file_is_no_trace(tiled, tmp_path):
+    (tmp_path / "other.json").write_text('{"format": "other"}')
+    assert "is no trace" in resflow("search-report", tmp_path / "other.json", "-o", tmp_path / "r.html", code=USER_ERROR).stderr
+    assert "html" in resflow("search-report", tiled / "run.json", "-o", tmp_path / "r.png", code=USER_ERROR).stderr

@@ -7,12 +7,14 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
 #include "resflow/image/resize.h"
 #include "resflow/image/side_by_side.h"
+#include "resflow/restore/trace_files.h"
 
 namespace resflow::restore {
 namespace {
@@ -57,20 +59,16 @@ fs::path result_name(const fs::path& input, const std::string& format) {
 
 Json restore_one(const Restorer& restorer, const BatchItem& item, const BatchOptions& options, const fs::path& trace, const Job& job) {
   const image::Picture source = image::read_picture(item.input, options.limits);
-  Restored restored = restorer.restore(source, options.restore, options.search, job);
-  image::EncodeOptions encode = options.encode;
-  Json told = restored.manifest;
-  told.erase("seconds");  // the same picture is the same file
-  encode.text["parameters"] = parameters_text(told);
-  encode.text["resflow"] = told.dump(-1, ' ', false, Json::error_handler_t::replace);
-  if (source.grey) encode.grey = true;
+  std::optional<TraceWriter> writer;
+  if (!trace.empty()) writer.emplace(trace, options.trace_pictures);
+  const Restored restored = restorer.restore(source, options.restore, options.search, job, writer ? writer->watch() : SearchWatch{});
   auto notes = source.notes;
-  for (auto& note : image::write_picture(item.output, restored.picture, encode)) notes.push_back(std::move(note));
+  for (auto& note : write_restored(item.output, restored, options.encode)) notes.push_back(std::move(note));
   Json entry = {{"input", item.input.string()}, {"output", item.output.string()}};
   entry.update(restored.manifest);
   if (!notes.empty()) entry["notes"] = notes;
-  if (!trace.empty()) {
-    write_text_atomically(trace, trace_json(restored).dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (writer) {
+    writer->write(restored, item.input, item.output);
     entry["trace"] = trace.string();
   }
   if (!options.compare.empty()) {
@@ -139,11 +137,13 @@ std::vector<BatchItem> plan_batch(const std::vector<std::string>& inputs, const 
   return items;
 }
 
-Json trace_json(const Restored& restored) {
-  Json tiles = Json::array();
-  for (const auto& [region, trace] : restored.searched)
-    tiles.push_back({{"y", region.y}, {"x", region.x}, {"height", region.height}, {"width", region.width}, {"search", trace.to_json()}});
-  return {{"format", "resflow-trace-1"}, {"manifest", restored.manifest}, {"tiles", tiles}};
+std::vector<std::string> write_restored(const fs::path& path, const Restored& restored, image::EncodeOptions encode) {
+  Json told = restored.manifest;
+  told.erase("seconds");  // the same picture is the same file
+  encode.text["parameters"] = parameters_text(told);
+  encode.text["resflow"] = told.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (restored.picture.grey) encode.grey = true;
+  return image::write_picture(path, restored.picture, encode);
 }
 
 BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const BatchOptions& options, const Job& job,

@@ -32,8 +32,9 @@ struct BatchOptions {
   search::SearchOptions search;
   image::EncodeOptions encode;
   image::DecodeLimits limits;
-  std::filesystem::path compare;  // source and result side by side, of the one picture; empty = none
-  std::filesystem::path trace;    // of the search: a file, or with several pictures a folder (stem.json); empty = none
+  std::filesystem::path compare;       // source and result side by side, of the one picture; empty = none
+  std::filesystem::path trace;         // of the search: a file, or with several pictures a folder (stem.json); empty = none
+  std::string trace_pictures = "all";  // one of trace_picture_names()
 };
 
 struct BatchResult {
@@ -47,8 +48,8 @@ struct BatchResult {
 BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const BatchOptions& options, const Job& job,
                       const std::function<void(const Json&)>& on_item);
 
-// What a picture's search did, tile by tile: {format, manifest, tiles: [{y, x, height, width, search: Trace}]}.
-Json trace_json(const Restored& restored);
+// Writes a result with its manifest in the picture's text. -> notes of what the format could not hold. Throws as image::write_picture.
+std::vector<std::string> write_restored(const std::filesystem::path& path, const Restored& restored, image::EncodeOptions encode);
 
 // Automatic1111's text of a picture's making: "Steps: 4, Sampler: euler, Seed: 7, Size: 512x512, ...".
 std::string parameters_text(const Json& manifest);

@@ -98,11 +98,13 @@ struct Restorer::Plan {
   mutable int64_t steps_done = 0;
   std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();
   mutable std::vector<SearchedTile> searched;
+  SearchWatch watch;
 
   bool searches() const { return search.strategy != "none" && !sigmas.empty(); }
 };
 
-Restored Restorer::restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job) const {
+Restored Restorer::restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job,
+                           const SearchWatch& watch) const {
   check_options(options);
   search::check_search(search);
   prepare(search, options.caption);
@@ -112,7 +114,8 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
             .source = {.width = source.pixels.size(2), .height = source.pixels.size(1)},
             .options = options,
             .search = search,
-            .noise = Stream(static_cast<uint64_t>(options.seed), "restore.noise")};
+            .noise = Stream(static_cast<uint64_t>(options.seed), "restore.noise"),
+            .watch = watch};
   plan.search.seed = options.seed;
   const bool searches = search.strategy != "none";
   plan.steps = options.steps > 0 ? options.steps : searches ? model_->defaults.search_steps : model_->defaults.steps;
@@ -215,9 +218,11 @@ Tensor Restorer::restore_tile(const Tensor& enlarged, const image::Tile& tile, c
   } else {
     report();
   }
-  restored = restored.to(at::kCPU, at::kFloat);
-  if (plan.color_by_tile) restored = image::fix_color(plan.options.color_fix, restored, enlarged);
-  return restored.squeeze(0);
+  return color_fixed(restored.to(at::kCPU, at::kFloat), enlarged, plan).squeeze(0);
+}
+
+Tensor Restorer::color_fixed(const Tensor& restored, const Tensor& enlarged, const Plan& plan) {
+  return plan.color_by_tile ? image::fix_color(plan.options.color_fix, restored, enlarged) : restored;
 }
 
 Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, const image::Tile& tile, const Plan& plan, const Job& job) const {
@@ -244,6 +249,8 @@ Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, c
   };
   problem.decode = [&](const Tensor& x0) { return inside(x0).clamp(0, 1); };
   problem.judges = panel_->judges({.lq = lq.clamp(0, 1).unsqueeze(0), .reference = inside(sampling.reference).clamp(0, 1)});
+  if (plan.watch.on_candidate)
+    problem.on_candidate = [&](const search::TraceCandidate& candidate, const Tensor& image) { plan.watch.on_candidate(done, candidate, image); };
   problem.job.stop = job.stop;
   problem.job.on_progress = [&](const Progress& p) {
     job.report({.stage = "search", .done = static_cast<int64_t>(done) * p.of + p.done, .of = static_cast<int64_t>(tiles) * p.of});
@@ -261,8 +268,15 @@ Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, c
   }
   auto result = search::search(problem, options);
   if (over) result.trace.ended = job.stop.stop_requested() ? "stopped" : "time";
+  if (plan.watch.on_tile) {
+    const auto pixels = [&](const Tensor& x0) { return color_fixed(x0.to(at::kCPU, at::kFloat).clamp(0, 1), enlarged, plan).squeeze(0); };
+    std::vector<std::pair<int64_t, Tensor>> finished;
+    for (const auto& candidate : result.candidates) finished.emplace_back(candidate.id, pixels(candidate.x0));
+    if (!result.finished) finished.emplace_back(result.trace.winner, pixels(result.x0));
+    plan.watch.on_tile(done, result.trace, finished);
+  }
   plan.searched.push_back({.region = {.y = tile.y, .x = tile.x, .height = height, .width = width}, .trace = std::move(result.trace)});
-  return result.x0;
+  return result.x0.clamp(0, 1);  // as it was judged, and as a picked one is kept
 }
 
 }  // namespace resflow::restore

@@ -41,6 +41,15 @@ struct Restored {
   std::vector<SearchedTile> searched;  // in the order of the tiles; empty without a search
 };
 
+// What a caller may watch of the searches, to keep pictures of them. Tiles are told one after another; called from the restoring thread.
+struct SearchWatch {
+  // A candidate was judged, by this estimate: [3, h, w] within the picture, 0..1. A candidate that is judged again is told again.
+  std::function<void(size_t tile, const search::TraceCandidate&, const Tensor& image)> on_candidate;
+  // A tile is done: its trace, and pixels(id) of each finished candidate and of the winner, as they would be blended: [3, tile, tile] with the
+  // padding.
+  std::function<void(size_t tile, const search::Trace& trace, const std::vector<std::pair<int64_t, Tensor>>& finished)> on_tile;
+};
+
 // Holds a loaded model. restore() may be called again and again; not from two threads at once.
 class Restorer {
  public:
@@ -58,7 +67,8 @@ class Restorer {
   // the whole picture's: NFE count evaluations of a pixel, so each tile may spend all of the budget; of the time each has its share.
   // A stop, or the end of the time, ends the search with the best so far; tiles that were not yet searched are sampled plainly.
   // Reports stage "search".
-  Restored restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job = {}) const;
+  Restored restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job = {},
+                   const SearchWatch& watch = {}) const;
   Restored restore(const image::Picture& source, const RestoreOptions& options, const Job& job = {}) const {
     return restore(source, options, {}, job);
   }
@@ -74,6 +84,7 @@ class Restorer {
   };
   Tensor restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const;  // [3, h, w] -> [3, H, W]
   Tensor restore_tile(const Tensor& enlarged, const image::Tile& tile, const Plan& plan, const Job& job) const;
+  static Tensor color_fixed(const Tensor& restored, const Tensor& enlarged, const Plan& plan);  // where that is done by tile
   Tensor search_tile(const Tensor& enlarged, const Sampling& sampling, const image::Tile& tile, const Plan& plan, const Job& job) const;
 
   ModelOptions options_;
