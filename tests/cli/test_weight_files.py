@@ -82,10 +82,17 @@ def test_inspecting(tiny, pictures, tmp_path):
     assert "nowhere" in resflow("inspect", tmp_path / "nowhere", code=USER_ERROR).stderr
     assert "not a safetensors file" in resflow("inspect", pictures / "coffee.png", code=USER_ERROR).stderr
     (tmp_path / "model.pth").write_bytes(b"PK\x03\x04" + bytes(100))
-    assert "PyTorch .pth" in resflow("inspect", tmp_path / "model.pth", code=USER_ERROR).stderr
+    assert "incomplete download" in resflow("inspect", tmp_path / "model.pth", code=USER_ERROR).stderr
 
 
-COMMANDS = ("restore", "degrade", "eval", "train", "pack", "merge", "inspect", "bench")
+def test_inspecting_a_pytorch_checkpoint(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a.weight": torch.zeros(3, 4), "b": torch.zeros(5, dtype=torch.float16)}, tmp_path / "model.pth")
+    report = json.loads(resflow("inspect", tmp_path / "model.pth", "--json").stdout)
+    assert report["names"] == {"a.weight": [3, 4], "b": [5]} and report["types"]["f16"] == {"tensors": 1, "parameters": 5}
+
+
+COMMANDS = ("restore", "search-report", "degrade", "eval", "train", "pack", "merge", "inspect", "bench")
 
 
 def test_the_bare_program_shows_its_commands():
