@@ -9,12 +9,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROBE = pathlib.Path(os.environ.get("RESFLOW", ROOT / "build" / "resflow")).parent / "tests" / "models_probe"
 
 
-def run(folder, operation, tensors, **numbers):
-    """The probe's tensors by name."""
+def run(folder, operation, tensors, code=0, **numbers):
+    """The probe's tensors by name, or what it complains of."""
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / "in", {k: str(v) for k, v in numbers.items()})
+    return probe(folder, operation, code)
+
+
+def probe(folder, operation, code=0):
+    """The same on a file that stands there as "in"."""
     done = subprocess.run([PROBE, operation, folder / "in", folder / "out"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return load_file(folder / "out")
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else load_file(folder / "out")
 
 
 def relative_error(ours, theirs):

@@ -1,15 +1,20 @@
 // Runs layers on tensors of a file, so that the Python tests can compare them with another implementation.
 //   models_probe OPERATION IN.safetensors OUT.safetensors
-// Numbers stand in IN's metadata; a block's weights under "block.". OUT's tensors are named in the code below.
+// Numbers stand in IN's metadata, so does a configuration; a block's weights under "block.", a model's under "model.". OUT's tensors are named in
+// the code below.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 
+#include <chrono>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "resflow/core/config_file.h"
 #include "resflow/models/blocks.h"
+#include "resflow/models/flux/transformer.h"
 #include "resflow/models/tokens.h"
 #include "resflow/nn/timestep.h"
 #include "resflow/weights/load.h"
@@ -78,11 +83,51 @@ Outputs block(const TensorFile& in) {
   return out;
 }
 
+models::FluxConfig flux_config(const TensorFile& in) {
+  models::FluxConfig config;
+  config_from_json(config, Json::parse(in.metadata().at("config")), "config");
+  return config;
+}
+
+Outputs flux(const TensorFile& in) {
+  models::FluxTransformer model(flux_config(in));
+  weights::load_strict(model, in, "model.");
+  const auto optional = [&](const char* name) { return in.contains(name) ? in.get(name) : Tensor(); };
+  return {{"out", model.forward({.hidden_states = in.get("hidden_states"),
+                                 .encoder_hidden_states = in.get("encoder_hidden_states"),
+                                 .pooled = in.get("pooled"),
+                                 .timestep = in.get("timestep"),
+                                 .img_ids = in.get("img_ids"),
+                                 .txt_ids = in.get("txt_ids"),
+                                 .guidance = optional("guidance")})}};
+}
+
+// What it takes to make the model and to bind it to a file.
+Outputs flux_bind(const TensorFile& in) {
+  const auto peak = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return static_cast<double>(usage.ru_maxrss) * 1024;
+  };
+  const auto config = flux_config(in);
+  const double before = peak();
+  const auto start = std::chrono::steady_clock::now();
+  models::FluxTransformer model(config);
+  weights::load_strict(model, in, "model.");
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  return {{"seconds", at::scalar_tensor(taken.count(), at::kDouble)},
+          {"bytes", at::scalar_tensor(peak() - before, at::kDouble)},
+          {"tensors", at::scalar_tensor(static_cast<int64_t>(model.named_parameters().size()), at::kLong)},
+          {"parameters", at::scalar_tensor(model.parameter_count(), at::kLong)}};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, Outputs (*)(const TensorFile&)> operations = {
-      {"timestep", timestep}, {"timestep_network", timestep_network}, {"rope", rope}, {"rms_norm", rms_norm}, {"pack", pack}, {"block", block}};
+  const std::map<std::string, Outputs (*)(const TensorFile&)> operations = {{"timestep", timestep}, {"timestep_network", timestep_network},
+                                                                            {"rope", rope},         {"rms_norm", rms_norm},
+                                                                            {"pack", pack},         {"block", block},
+                                                                            {"flux", flux},         {"flux_bind", flux_bind}};
   try {
     const std::vector<std::string> args(argv + 1, argv + argc);
     weights::write_safetensors(args.at(2), operations.at(args.at(0))(TensorFile::open(args.at(1))));

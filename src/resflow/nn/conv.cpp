@@ -6,17 +6,18 @@
 
 namespace resflow::nn {
 
-Conv2d::Conv2d(Module& parent, const std::string& name, int64_t in, int64_t out, int64_t kernel, double gain)
-    : Module(parent, name), in_(in), out_(out), kernel_(kernel), gain_(gain) {
+Conv2d::Conv2d(Module& parent, const std::string& name, int64_t in, int64_t out, int64_t kernel, const Options& options)
+    : Module(parent, name), in_(in), out_(out), kernel_(kernel), options_(options) {
   declare("weight", weight, {out, in, kernel, kernel});
-  declare("bias", bias, {out});
+  if (options.bias) declare("bias", bias, {out});
 }
 
-Tensor Conv2d::forward(const Tensor& x) const { return at::conv2d(x, weight, bias, 1, kernel_ / 2); }
+Tensor Conv2d::forward(const Tensor& x) const { return at::conv2d(x, weight, bias, options_.stride, options_.padding.value_or(kernel_ / 2)); }
 
 void Conv2d::initialise_own(const Stream& stream) {
-  weight = gain_ == 0 ? at::zeros({out_, in_, kernel_, kernel_}) : uniform_fan_in(stream.child("weight"), {out_, in_, kernel_, kernel_}, gain_);
-  bias = at::zeros({out_});
+  const bool zero = options_.gain == 0;
+  weight = zero ? at::zeros({out_, in_, kernel_, kernel_}) : uniform_fan_in(stream.child("weight"), {out_, in_, kernel_, kernel_}, options_.gain);
+  if (options_.bias) bias = at::zeros({out_});
 }
 
 }  // namespace resflow::nn

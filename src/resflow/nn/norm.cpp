@@ -8,7 +8,7 @@ Tensor plain_layer_norm(const Tensor& x) { return at::layer_norm(x, {x.size(-1)}
 
 Tensor RmsNorm::forward(const Tensor& x) const {
   const Tensor wide = x.to(at::kFloat);
-  const Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + 1e-6);
+  const Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps_);
   return scaled.to(x.scalar_type()) * weight;
 }
 
