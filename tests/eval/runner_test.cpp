@@ -65,6 +65,7 @@ TEST_CASE("without references every metric that needs none is measured") {
   write(folder / "pred/a.png", 0.4, 200, 200);
   const auto report = evaluate({.pred = folder / "pred"});
   CHECK(report.options.metrics == std::vector<std::string>{"niqe"});
+  CHECK(report.picture_metrics() == report.options.metrics);
   CHECK(report.mean("niqe").has_value());
   CHECK_THROWS_WITH_AS(evaluate({.pred = folder / "pred", .metrics = {"psnr"}}), doctest::Contains("reference"), UserError);
 }

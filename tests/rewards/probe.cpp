@@ -4,6 +4,8 @@
 //   rewards_probe reward NAME[,NAME...] IMAGES N H W [PROMPT]   one line a reward; then how often the shared CLIP L/14 was run
 //   rewards_probe clip_input IMAGES N H W SIDE OUT              what CLIP's towers are shown
 //   rewards_probe metric NAME PREDICTION REFERENCE|- H W LUMA(0|1) CROP_BORDER
+//   rewards_probe set_features NAME IMAGES N H W OUT            what a metric of sets remembers of each
+//   rewards_probe frechet FEATURES N FEATURES M WIDTH
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -18,19 +20,28 @@
 #include "resflow/rewards/clip_input.h"
 #include "resflow/rewards/clip_vision.h"
 #include "resflow/rewards/feature_distance.h"
+#include "resflow/rewards/frechet.h"
 #include "resflow/rewards/metric.h"
 #include "resflow/rewards/panel.h"
+#include "resflow/rewards/set_metric.h"
 
 using resflow::Tensor;
 
 namespace {
 
-Tensor read_images(const std::string& path, int64_t batch, int64_t height, int64_t width) {
-  auto images = at::empty({batch, 3, height, width}, at::kFloat);
+Tensor read_floats(const std::string& path, at::IntArrayRef shape) {
+  auto values = at::empty(shape, at::kFloat);
   std::ifstream file(path, std::ios::binary);
-  file.read(static_cast<char*>(images.data_ptr()), static_cast<std::streamsize>(images.nbytes()));
-  TORCH_CHECK(file.gcount() == static_cast<std::streamsize>(images.nbytes()), path, ": too short");
-  return images;
+  file.read(static_cast<char*>(values.data_ptr()), static_cast<std::streamsize>(values.nbytes()));
+  TORCH_CHECK(file.gcount() == static_cast<std::streamsize>(values.nbytes()), path, ": too short");
+  return values;
+}
+
+Tensor read_images(const std::string& path, int64_t batch, int64_t height, int64_t width) { return read_floats(path, {batch, 3, height, width}); }
+
+void write_floats(const std::string& path, const Tensor& values) {
+  const auto flat = values.contiguous();
+  std::ofstream(path, std::ios::binary).write(static_cast<const char*>(flat.const_data_ptr()), static_cast<std::streamsize>(flat.nbytes()));
 }
 
 // --- rewards that read public weight files ---
@@ -54,8 +65,25 @@ int score_rewards(const std::vector<std::string>& args) {
 
 int show_clip_input(const std::vector<std::string>& args) {
   const auto images = read_images(args.at(1), std::stoll(args.at(2)), std::stoll(args.at(3)), std::stoll(args.at(4)));
-  const Tensor input = resflow::rewards::clip_input(images, std::stoll(args.at(5))).contiguous();
-  std::ofstream(args.at(6), std::ios::binary).write(static_cast<const char*>(input.const_data_ptr()), static_cast<std::streamsize>(input.nbytes()));
+  write_floats(args.at(6), resflow::rewards::clip_input(images, std::stoll(args.at(5))));
+  return 0;
+}
+
+// --- metrics of sets ---
+
+int show_set_features(const std::vector<std::string>& args) {
+  const auto images = read_images(args.at(2), std::stoll(args.at(3)), std::stoll(args.at(4)), std::stoll(args.at(5)));
+  const auto metric = resflow::rewards::set_metrics().make(args.at(1));
+  std::vector<Tensor> rows;
+  for (const auto& image : images.split(1)) rows.push_back(metric->features(image));
+  write_floats(args.at(6), at::stack(rows));
+  return 0;
+}
+
+int print_frechet(const std::vector<std::string>& args) {
+  const auto width = std::stoll(args.at(5));
+  const auto a = read_floats(args.at(1), {std::stoll(args.at(2)), width}), b = read_floats(args.at(3), {std::stoll(args.at(4)), width});
+  fmt::print("{:.15g}\n", resflow::rewards::frechet_distance(a, b));
   return 0;
 }
 
@@ -64,6 +92,8 @@ int show_clip_input(const std::vector<std::string>& args) {
 int run(const std::vector<std::string>& args) {
   if (args.at(0) == "reward") return score_rewards(args);
   if (args.at(0) == "clip_input") return show_clip_input(args);
+  if (args.at(0) == "set_features") return show_set_features(args);
+  if (args.at(0) == "frechet") return print_frechet(args);
   const auto number = [&](size_t i) { return std::stoll(args.at(i)); };
   if (args.at(0) == "features") {
     std::ofstream out(args.at(6), std::ios::binary);

@@ -12,6 +12,7 @@
 
 #include "resflow/core/error.h"
 #include "resflow/image/codec.h"
+#include "resflow/rewards/set_metric.h"
 
 namespace resflow::eval {
 namespace {
@@ -65,16 +66,37 @@ struct Judge {
   std::string name;
   std::unique_ptr<rewards::Metric> metric;
 };
+struct SetJudge {
+  std::string name;
+  std::unique_ptr<rewards::SetMetric> metric;
+  std::vector<Tensor> predictions, references;  // features [F], a picture each
+};
+struct Judges {
+  std::vector<Judge> of_pictures;
+  std::vector<SetJudge> of_sets;
+};
 
-std::vector<Judge> chosen_judges(const EvalOptions& options) {
-  std::vector<Judge> judges;
-  for (const auto& name : options.metrics.empty() ? rewards::metrics().names() : options.metrics) {
-    auto metric = rewards::metrics().make(name);
-    if (metric->needs_reference() && options.ref.empty()) {
-      if (options.metrics.empty()) continue;
+bool is_of_sets(const std::string& name) {
+  const auto names = rewards::set_metrics().names();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+Judges chosen_judges(const EvalOptions& options) {
+  Judges judges;
+  const auto require_reference = [&](const std::string& name) {
+    if (options.ref.empty())
       throw_user_error({.where = name, .problem = "this metric compares with a reference", .wanted = "a folder of references (ref)", .got = "none"});
+  };
+  for (const auto& name : options.metrics.empty() ? rewards::shipped_metrics() : options.metrics) {
+    if (is_of_sets(name)) {
+      require_reference(name);
+      judges.of_sets.push_back({.name = name, .metric = rewards::set_metrics().make(name)});
+      continue;
     }
-    judges.push_back({name, std::move(metric)});
+    auto metric = rewards::metrics().make(name);
+    if (metric->needs_reference() && options.ref.empty() && options.metrics.empty()) continue;
+    if (metric->needs_reference()) require_reference(name);
+    judges.of_pictures.push_back({name, std::move(metric)});
   }
   return judges;
 }
@@ -83,14 +105,21 @@ Tensor read_batch(const fs::path& path) { return image::read_picture(path).pixel
 
 }  // namespace
 
+std::vector<std::string> metric_names() {
+  auto names = rewards::metrics().names();
+  for (const auto& name : rewards::set_metrics().names()) names.push_back(name);
+  return names;
+}
+
 EvalReport evaluate(const EvalOptions& options, const Job& job) {
   check_fields(options);
   if (options.pred.empty()) throw_user_error({.where = "pred", .problem = "nothing to score", .wanted = "a folder of pictures, or one picture"});
-  const auto judges = chosen_judges(options);
+  auto judges = chosen_judges(options);
   const auto predictions = pictures_in(options.pred);
+  const bool in_pairs = !options.ref.empty() && !judges.of_pictures.empty();
   std::map<std::string, fs::path> references;
-  if (!options.ref.empty()) {
-    references = pictures_in(options.ref);
+  if (!options.ref.empty()) references = pictures_in(options.ref);
+  if (in_pairs) {
     // Two single files are a pair whatever their names.
     if (!fs::is_directory(options.pred) && !fs::is_directory(options.ref)) references = {{predictions.begin()->first, options.ref}};
     require_partners(predictions, references, options.pred, "pictures have no reference");
@@ -99,15 +128,25 @@ EvalReport evaluate(const EvalOptions& options, const Job& job) {
 
   EvalReport report{.options = options};
   report.options.metrics.clear();
-  for (const auto& judge : judges) report.options.metrics.push_back(judge.name);
-  const auto total = static_cast<int64_t>(predictions.size());
-  for (const auto& [name, path] : predictions) {
+  for (const auto& judge : judges.of_pictures) report.higher_is_better[judge.name] = judge.metric->higher_is_better();
+  for (const auto& judge : judges.of_sets) report.higher_is_better[judge.name] = judge.metric->higher_is_better();
+  for (const auto& name : options.metrics.empty() ? rewards::shipped_metrics() : options.metrics)
+    if (report.higher_is_better.contains(name)) report.options.metrics.push_back(name);
+  const auto total = static_cast<int64_t>(predictions.size()),
+             alone = in_pairs || judges.of_sets.empty() ? 0 : static_cast<int64_t>(references.size());
+  int64_t done = 0;
+  const auto next = [&] {
     job.throw_if_stopped();
-    job.report({.stage = "eval", .done = static_cast<int64_t>(report.rows.size()), .of = total});
+    job.report({.stage = "eval", .done = done++, .of = total + alone});
+  };
+  for (const auto& [name, path] : predictions) {
+    next();
     const auto prediction = read_batch(path);
+    for (auto& judge : judges.of_sets) judge.predictions.push_back(judge.metric->features(prediction));
     Tensor reference;
-    if (!options.ref.empty()) {
+    if (in_pairs) {
       reference = read_batch(references.at(name));
+      for (auto& judge : judges.of_sets) judge.references.push_back(judge.metric->features(reference));
       if (reference.sizes() != prediction.sizes())
         throw_user_error({.where = path.string(),
                           .problem = "not of its reference's size",
@@ -115,7 +154,7 @@ EvalReport evaluate(const EvalOptions& options, const Job& job) {
                           .got = fmt::format("{}x{}", prediction.size(3), prediction.size(2))});
     }
     EvalRow row{.name = name};
-    for (const auto& judge : judges) {
+    for (const auto& judge : judges.of_pictures) {
       try {
         row.scores[judge.name] = judge.metric->score(prediction, reference, {.luma = options.luma, .crop_border = options.crop_border});
       } catch (const UserError& error) {
@@ -124,8 +163,23 @@ EvalReport evaluate(const EvalOptions& options, const Job& job) {
     }
     report.rows.push_back(std::move(row));
   }
-  job.report({.stage = "eval", .done = total, .of = total});
+  if (alone > 0)
+    for (const auto& [name, path] : references) {
+      next();
+      const auto reference = read_batch(path);
+      for (auto& judge : judges.of_sets) judge.references.push_back(judge.metric->features(reference));
+    }
+  for (const auto& judge : judges.of_sets)
+    report.sets[judge.name] = judge.metric->distance(at::stack(judge.predictions), at::stack(judge.references));
+  job.report({.stage = "eval", .done = total + alone, .of = total + alone});
   return report;
+}
+
+std::vector<std::string> EvalReport::picture_metrics() const {
+  std::vector<std::string> names;
+  for (const auto& name : options.metrics)
+    if (!sets.contains(name)) names.push_back(name);
+  return names;
 }
 
 std::optional<double> EvalReport::mean(const std::string& metric) const {
@@ -142,16 +196,17 @@ std::optional<double> EvalReport::mean(const std::string& metric) const {
 
 Json EvalReport::to_json() const {
   Json json = {{"options", fields_to_json(options)}, {"count", rows.size()}};
-  for (const auto& metric : options.metrics) {
+  for (const auto& metric : picture_metrics()) {
     const auto average = mean(metric);
     json["mean"][metric] = average ? Json(*average) : Json();
     json["scored"][metric] = std::count_if(rows.begin(), rows.end(), [&](const EvalRow& row) { return row.scores.contains(metric); });
-    json["higher_is_better"][metric] = rewards::metrics().make(metric)->higher_is_better();
   }
+  for (const auto& [metric, value] : sets) json["sets"][metric] = value;
+  for (const auto& metric : options.metrics) json["higher_is_better"][metric] = higher_is_better.at(metric);
   json["files"] = Json::array();
   for (const auto& row : rows) {
     Json file = {{"name", row.name}};
-    for (const auto& metric : options.metrics) {
+    for (const auto& metric : picture_metrics()) {
       const auto found = row.scores.find(metric);
       file[metric] = found == row.scores.end() ? Json() : Json(found->second);
     }

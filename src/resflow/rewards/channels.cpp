@@ -14,6 +14,10 @@ Tensor luma(const Tensor& rgb) {
   return (bytes.narrow(1, 0, 1) * 65.481 + bytes.narrow(1, 1, 1) * 128.553 + bytes.narrow(1, 2, 1) * 24.966) / 255.0 + 16.0;
 }
 
+Tensor per_channel(const std::array<float, 3>& values) {
+  return at::tensor(at::ArrayRef<float>(values.data(), values.size()), at::kFloat).view({1, 3, 1, 1});
+}
+
 Compared compared(const Tensor& prediction, const Tensor& reference, const MetricOptions& options, int64_t smallest) {
   check_shape(prediction, "1 3 H W", "prediction");
   check_shape(reference, "1 3 H W", "reference");

@@ -1,6 +1,7 @@
 // What the metrics look at: luma or colours on the 0..255 scale, local weighted means.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "resflow/core/tensor.h"
@@ -10,6 +11,8 @@ namespace resflow::rewards {
 
 // BT.601 luma of 8-bit video, 16..235, not rounded. rgb: [1, 3, H, W], 0..1 -> double [1, 1, H, W]
 Tensor luma(const Tensor& rgb);
+// float [1, 3, 1, 1]
+Tensor per_channel(const std::array<float, 3>& values);
 // What a full-reference metric compares: luma or R, G, B (0..255), less the border. -> double [1, 1 or 3, H - 2c, W - 2c].
 // Checks the shapes; throws UserError where less than `smallest` pixels are left on a side.
 struct Compared {

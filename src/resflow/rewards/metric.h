@@ -1,6 +1,9 @@
 // Numbers that say how good a picture is, with the conventions of the field's papers. One file and one line of list.inc each.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "resflow/core/registry.h"
 #include "resflow/core/tensor.h"
 
@@ -17,7 +20,8 @@ class Metric {
  public:
   virtual ~Metric() = default;
 
-  // prediction, reference: float [1, 3, H, W], 0..1, of one size; a metric that needs no reference ignores it and the options.
+  // prediction, reference: float [1, 3, H, W], 0..1, of one size; a metric that needs no reference ignores it and the options, and one
+  // of a network (lpips, dists) the options.
   // Throws UserError where a picture is too small for the metric.
   virtual double score(const Tensor& prediction, const Tensor& reference, const MetricOptions& options = {}) const = 0;
   virtual bool needs_reference() const = 0;
@@ -25,5 +29,7 @@ class Metric {
 };
 
 const Registry<Metric>& metrics();
+// Names of those that need no downloaded file. The others read theirs when they are made; a missing one is a UserError.
+const std::vector<std::string>& shipped_metrics();
 
 }  // namespace resflow::rewards

@@ -28,4 +28,16 @@ std::filesystem::path find_public_file(const PublicFile& file, std::initializer_
 
 PublicFile clip_folder(const std::string& model) { return {.name = model, .origin = "https://huggingface.co/openai/" + model, .licence = "MIT"}; }
 
+PublicFile alexnet_file() {
+  return {.name = "alexnet-owt-7be5be79.pth",
+          .origin = "https://github.com/pytorch/vision (AlexNet_Weights in torchvision/models/alexnet.py names the address)",
+          .licence = "BSD-3-Clause"};
+}
+
+PublicFile vgg16_file() {
+  return {.name = "vgg16-397923af.pth",
+          .origin = "https://github.com/pytorch/vision (VGG16_Weights in torchvision/models/vgg.py names the address)",
+          .licence = "BSD-3-Clause"};
+}
+
 }  // namespace resflow::rewards

@@ -1,4 +1,4 @@
-// Weight files of others that a reward reads and that are not shipped: where they lie, and where they come from.
+// Weight files of others that a reward or a metric reads and that are not shipped: where they lie, and where they come from.
 #pragma once
 
 #include <filesystem>
@@ -19,5 +19,8 @@ std::filesystem::path find_public_file(const PublicFile& file, std::initializer_
 
 // Folders in the layout of transformers: model.safetensors, config.json, vocab.json, merges.txt.
 PublicFile clip_folder(const std::string& model);  // "clip-vit-large-patch14"
+// Torchvision's state dicts of the networks trained on ImageNet.
+PublicFile alexnet_file();
+PublicFile vgg16_file();
 
 }  // namespace resflow::rewards
