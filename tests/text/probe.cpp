@@ -1,5 +1,6 @@
 // Runs tokenizers and text towers on files, so that the Python tests can compare them with other implementations.
 //   text_probe bpe FOLDER TEXTS.json LENGTH OUT.safetensors     "tokens" [B, LENGTH]; LENGTH 0: as many as each has, the rest -1
+//   text_probe wordpiece VOCAB.txt TEXTS.json LENGTH OUT.safetensors     the same, with [DEC] and [ENC] added; -1 is the padding of both
 //   text_probe unicode TEXTS.json OUT.json                      [[lower, NFC, NFD], ...]
 //   text_probe clip MODEL IN.safetensors OUT.safetensors        "tokens" -> last, pooled, hidden.N, embedding (where there is a projection)
 #include <ATen/ATen.h>
@@ -12,6 +13,7 @@
 
 #include "resflow/core/files.h"
 #include "resflow/core/json.h"
+#include "resflow/text/bert_tokenizer.h"
 #include "resflow/text/clip_text.h"
 #include "resflow/text/clip_tokenizer.h"
 #include "resflow/text/unicode.h"
@@ -43,6 +45,19 @@ void bpe(const Arguments& args) {
   weights::write_safetensors(args.at(4), {{"tokens", length > 0 ? tokenizer.encode(texts, length) : padded(rows)}});
 }
 
+void wordpiece(const Arguments& args) {
+  const auto tokenizer = text::BertTokenizer::load(args.at(1), {"[DEC]", "[ENC]"});
+  const int64_t length = std::stoll(args.at(3));
+  std::vector<std::vector<int64_t>> rows;
+  for (const auto& text : read_texts(args.at(2))) {
+    rows.push_back(tokenizer.tokens(text));
+    if (length == 0) continue;
+    const Tensor encoded = tokenizer.encode(text, length);
+    rows.back().assign(encoded.const_data_ptr<int64_t>(), encoded.const_data_ptr<int64_t>() + encoded.numel());
+  }
+  weights::write_safetensors(args.at(4), {{"tokens", padded(rows)}});
+}
+
 void unicode(const Arguments& args) {
   Json out = Json::array();
   for (const auto& line : read_texts(args.at(1))) {
@@ -65,7 +80,7 @@ void clip(const Arguments& args) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, void (*)(const Arguments&)> commands = {{"bpe", bpe}, {"unicode", unicode}, {"clip", clip}};
+  const std::map<std::string, void (*)(const Arguments&)> commands = {{"bpe", bpe}, {"wordpiece", wordpiece}, {"unicode", unicode}, {"clip", clip}};
   try {
     const Arguments args(argv + 1, argv + argc);
     commands.at(args.at(0))(args);
