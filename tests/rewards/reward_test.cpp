@@ -35,8 +35,9 @@ struct Scene {
 TEST_CASE("every reward gives one double an image, the same alone as in a batch, and prefers the clean image to a wrong or broken one") {
   const Scene scene;
   const Tensor noisy = (scene.clean + 0.35 * normal_like_shape(Stream(1, "noise"), scene.clean.sizes()) + 0.2).clamp(0, 1);
-  // Of files that are not shipped: test_clip_rewards.py has their laws, on random weights.
-  const std::set<std::string> read_public_files = {"aesthetic", "aesthetic-l14", "aesthetic-b16", "aesthetic-b32", "clip-score", "clip-iqa"};
+  // Of files that are not shipped: test_clip_rewards.py and test_image_reward.py have their laws, on random weights.
+  const std::set<std::string> read_public_files = {"aesthetic",  "aesthetic-l14", "aesthetic-b16", "aesthetic-b32",
+                                                   "clip-score", "clip-iqa",      "image-reward"};
   for (const auto& e : reward_registry().entries()) {
     CAPTURE(e.name);
     if (read_public_files.contains(e.name)) continue;
