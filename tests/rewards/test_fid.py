@@ -202,6 +202,17 @@ def test_eval_compares_two_folders_whose_pictures_have_no_partners(tmp_path, dat
     assert report["files"] == [{"name": f"p{i}"} for i in range(3)]
 
 
+def test_fid_beside_a_metric_of_pairs_sees_the_same_folders(tmp_path, data):
+    """Catches: references that only the other metric gets, a number of the set in the table of pictures."""
+    save(tmp_path / "pred", pictures(2, seed=1), "p")
+    environment = {**os.environ, "RESFLOW_DATA": str(data[0])}
+    arguments = ("eval", "--pred", tmp_path / "pred", "--ref", tmp_path / "pred", "--metrics", "fid,psnr", "--threads", 1)
+    table = resflow(*arguments, env=environment).stdout.split("\n")
+    assert table[0].split() == ["psnr"] and table[-3].split()[0] == "mean"
+    name, value = table[-2].split()
+    assert name == "fid" and float(value) == pytest.approx(0, abs=1e-3)
+
+
 def test_one_picture_or_no_reference_is_a_user_error(tmp_path, data):
     """Catches: a covariance of one picture, which is not a number."""
     save(tmp_path / "pred", pictures(1, seed=1), "p")

@@ -101,7 +101,40 @@ Judges chosen_judges(const EvalOptions& options) {
   return judges;
 }
 
+// What is compared, by name. In pairs, both sides have the same names.
+struct Folders {
+  std::map<std::string, fs::path> predictions, references;
+  bool in_pairs = false;
+};
+
+Folders folders_of(const EvalOptions& options, const Judges& judges) {
+  Folders out{.predictions = pictures_in(options.pred)};
+  if (options.ref.empty()) return out;
+  out.references = pictures_in(options.ref);
+  out.in_pairs = !judges.of_pictures.empty();
+  if (!out.in_pairs) return out;
+  // Two single files are a pair whatever their names.
+  if (!fs::is_directory(options.pred) && !fs::is_directory(options.ref)) out.references = {{out.predictions.begin()->first, options.ref}};
+  require_partners(out.predictions, out.references, options.pred, "pictures have no reference");
+  require_partners(out.references, out.predictions, options.ref, "references have no picture to score");
+  return out;
+}
+
 Tensor read_batch(const fs::path& path) { return image::read_picture(path).pixels.unsqueeze(0); }  // [1, 3, H, W]
+
+Tensor read_reference(const fs::path& path, const fs::path& of, const Tensor& prediction) {
+  auto reference = read_batch(path);
+  if (reference.sizes() != prediction.sizes())
+    throw_user_error({.where = of.string(),
+                      .problem = "not of its reference's size",
+                      .wanted = fmt::format("{}x{} as {}", reference.size(3), reference.size(2), path.string()),
+                      .got = fmt::format("{}x{}", prediction.size(3), prediction.size(2))});
+  return reference;
+}
+
+void remember(std::vector<SetJudge>& judges, const Tensor& image, std::vector<Tensor> SetJudge::*side) {
+  for (auto& judge : judges) (judge.*side).push_back(judge.metric->features(image));
+}
 
 }  // namespace
 
@@ -115,16 +148,7 @@ EvalReport evaluate(const EvalOptions& options, const Job& job) {
   check_fields(options);
   if (options.pred.empty()) throw_user_error({.where = "pred", .problem = "nothing to score", .wanted = "a folder of pictures, or one picture"});
   auto judges = chosen_judges(options);
-  const auto predictions = pictures_in(options.pred);
-  const bool in_pairs = !options.ref.empty() && !judges.of_pictures.empty();
-  std::map<std::string, fs::path> references;
-  if (!options.ref.empty()) references = pictures_in(options.ref);
-  if (in_pairs) {
-    // Two single files are a pair whatever their names.
-    if (!fs::is_directory(options.pred) && !fs::is_directory(options.ref)) references = {{predictions.begin()->first, options.ref}};
-    require_partners(predictions, references, options.pred, "pictures have no reference");
-    require_partners(references, predictions, options.ref, "references have no picture to score");
-  }
+  const auto folders = folders_of(options, judges);
 
   EvalReport report{.options = options};
   report.options.metrics.clear();
@@ -132,27 +156,20 @@ EvalReport evaluate(const EvalOptions& options, const Job& job) {
   for (const auto& judge : judges.of_sets) report.higher_is_better[judge.name] = judge.metric->higher_is_better();
   for (const auto& name : options.metrics.empty() ? rewards::shipped_metrics() : options.metrics)
     if (report.higher_is_better.contains(name)) report.options.metrics.push_back(name);
-  const auto total = static_cast<int64_t>(predictions.size()),
-             alone = in_pairs || judges.of_sets.empty() ? 0 : static_cast<int64_t>(references.size());
+
+  // References without partners are looked at by themselves, for the metrics of sets alone.
+  const auto total = static_cast<int64_t>(folders.predictions.size() + (folders.in_pairs ? 0 : folders.references.size()));
   int64_t done = 0;
   const auto next = [&] {
     job.throw_if_stopped();
-    job.report({.stage = "eval", .done = done++, .of = total + alone});
+    job.report({.stage = "eval", .done = done++, .of = total});
   };
-  for (const auto& [name, path] : predictions) {
+  for (const auto& [name, path] : folders.predictions) {
     next();
     const auto prediction = read_batch(path);
-    for (auto& judge : judges.of_sets) judge.predictions.push_back(judge.metric->features(prediction));
-    Tensor reference;
-    if (in_pairs) {
-      reference = read_batch(references.at(name));
-      for (auto& judge : judges.of_sets) judge.references.push_back(judge.metric->features(reference));
-      if (reference.sizes() != prediction.sizes())
-        throw_user_error({.where = path.string(),
-                          .problem = "not of its reference's size",
-                          .wanted = fmt::format("{}x{} as {}", reference.size(3), reference.size(2), references.at(name).string()),
-                          .got = fmt::format("{}x{}", prediction.size(3), prediction.size(2))});
-    }
+    const auto reference = folders.in_pairs ? read_reference(folders.references.at(name), path, prediction) : Tensor();
+    remember(judges.of_sets, prediction, &SetJudge::predictions);
+    if (folders.in_pairs) remember(judges.of_sets, reference, &SetJudge::references);
     EvalRow row{.name = name};
     for (const auto& judge : judges.of_pictures) {
       try {
@@ -163,15 +180,14 @@ EvalReport evaluate(const EvalOptions& options, const Job& job) {
     }
     report.rows.push_back(std::move(row));
   }
-  if (alone > 0)
-    for (const auto& [name, path] : references) {
+  if (!folders.in_pairs)
+    for (const auto& [name, path] : folders.references) {
       next();
-      const auto reference = read_batch(path);
-      for (auto& judge : judges.of_sets) judge.references.push_back(judge.metric->features(reference));
+      remember(judges.of_sets, read_batch(path), &SetJudge::references);
     }
   for (const auto& judge : judges.of_sets)
     report.sets[judge.name] = judge.metric->distance(at::stack(judge.predictions), at::stack(judge.references));
-  job.report({.stage = "eval", .done = total + alone, .of = total + alone});
+  job.report({.stage = "eval", .done = total, .of = total});
   return report;
 }
 
