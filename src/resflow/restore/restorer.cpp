@@ -207,7 +207,9 @@ Tensor Restorer::restore_tile(const Tensor& enlarged, const image::Tile& tile, c
       return model_->flow.velocity(z, times(t, z.size(0)), times(plan.sigma_s, z.size(0)), condition);
     };
     // One noise field for the whole picture: tiles agree where they overlap. Strength below 1 starts nearer to y*.
-    const auto draw = [&](const Stream& field) { return noise_window(field, 3, tile.y, tile.x, tile.height, tile.width).to(device_); };
+    const auto draw = [&](const Stream& field) {
+      return (noise_window(field, 3, tile.y, tile.x, tile.height, tile.width) + model_->flow.shared_noise(field)).to(device_);
+    };
     const auto sampler = flow::samplers().make(plan.options.sampler);
     if (plan.searches()) {
       restored = search_tile(enlarged, {velocity, restored, *sampler, draw}, tile, plan, job);

@@ -60,6 +60,9 @@ class Restorer {
   // for the pictures that follow with the same ones. Throws UserError.
   void prepare(const search::SearchOptions& search, const std::string& caption) const;
 
+  // What the model's own weights ask for.
+  const models::CompactDefaults& defaults() const { return model_->defaults; }
+
   // Memory: 12 bytes a pixel of the source and of the result, and what one tile needs. Reports stage "restore", one unit a step of
   // a tile. Throws UserError (options), Cancelled.
   //

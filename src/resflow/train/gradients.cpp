@@ -75,6 +75,7 @@ Gradients compute_gradients(const Objective& objective, const std::vector<Tensor
       if (w == 0) out.terms.emplace_back(name, 0);
       out.terms[i].second += share * value.item<double>();
     }
+    if (part.loss.pattern.defined()) out.pattern = out.pattern.defined() ? out.pattern + share * part.loss.pattern : share * part.loss.pattern;
     for (size_t i = 0; i < part.gradients.size(); ++i) {
       if (w == 0) {
         out.values.push_back(part.gradients[i] * share);

@@ -14,6 +14,7 @@ struct Gradients {
   std::vector<Tensor> values;                         // in the order of the parameters
   double loss = 0;                                    // mean over the batch
   std::vector<std::pair<std::string, double>> terms;  // likewise
+  Tensor pattern;                                     // the mean of the parts' patterns; may be undefined
 };
 
 // bf16: run the forward pass under autocast. first_index: the run-wide number of the batch's first sample.

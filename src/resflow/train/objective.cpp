@@ -10,6 +10,7 @@
 #include "resflow/core/device.h"
 #include "resflow/flow/denoise.h"
 #include "resflow/flow/schedule.h"
+#include "resflow/train/lattice.h"
 #include "resflow/weights/load.h"
 
 namespace resflow::train {
@@ -23,49 +24,32 @@ std::shared_ptr<rewards::FeatureDistance> feature_network(const TrainOptions& op
   return network;
 }
 
-// Each pair is seen through a window shifted at random: the feature network's strides would otherwise always lie the same over the model's
-// 4-px cells, and the model would learn to please them with a pattern of that period. -> [B]
-Tensor feature_loss(const rewards::FeatureDistance& network, const Tensor& image, const Tensor& clean, uint64_t seed,
-                    const std::vector<int64_t>& indices) {
+// Each picture is seen through a window shifted at random: the feature network's strides would otherwise always lie the same over the model's
+// 4-px cells, and the model would learn to please them with a pattern of that period. indices: run-wide, one a picture.
+Tensor shifted(const Tensor& images, uint64_t seed, const std::vector<int64_t>& indices) {
   constexpr int64_t kShifts = 8;
-  const int64_t height = image.size(2) - kShifts + 1, width = image.size(3) - kShifts + 1;
-  std::vector<Tensor> images, targets;
-  for (int64_t i = 0; i < image.size(0); ++i) {
+  const int64_t height = images.size(2) - kShifts + 1, width = images.size(3) - kShifts + 1;
+  std::vector<Tensor> out;
+  for (int64_t i = 0; i < images.size(0); ++i) {
     Stream draw(seed, "train.shift", static_cast<uint64_t>(indices[static_cast<size_t>(i)]));
     const int64_t y = draw.integer(0, kShifts - 1), x = draw.integer(0, kShifts - 1);
-    images.push_back(image[i].narrow(1, y, height).narrow(2, x, width));
-    targets.push_back(clean[i].narrow(1, y, height).narrow(2, x, width));
+    out.push_back(images[i].narrow(1, y, height).narrow(2, x, width));
   }
+  return at::stack(out);
+}
+
+// -> [B]
+Tensor feature_loss(const rewards::FeatureDistance& network, const Tensor& image, const Tensor& clean, uint64_t seed,
+                    const std::vector<int64_t>& indices) {
   std::vector<Tensor> target;
   {
     at::NoGradGuard no_grad;
-    target = network.features(at::stack(targets));
+    target = network.features(shifted(clean, seed, indices));
   }
-  return network.distance_to(at::stack(images), target);
+  return network.distance_to(shifted(image, seed, indices), target);
 }
 
-// What the 16-px cells leave at the same places of every picture, in units of the clean picture's local detail: the square of the mean error
-// there, plus how unevenly detail is spread over a cell's columns and rows. A feature loss is pleased by any fine texture, and a fixed pattern is
-// the cheapest; this makes it dear. Cells of even and odd rows and columns are looked at apart, or the pattern would alternate; the square is
-// estimated without the part of what does not repeat (pairs of different cells). Never below 0: patterns of opposite signs would pay without end.
-// image, clean [B, 3, H, W]; H, W multiples of 32, 64 or more.
-Tensor lattice_loss(const Tensor& image, const Tensor& clean) {
-  constexpr int64_t kCell = models::CompactFlow::kMultiple, kFine = 5, kLocal = 17;
-  const auto blur = [](const Tensor& x, int64_t side) { return at::avg_pool2d(x, {side, side}, {1, 1}, {side / 2, side / 2}, false, false); };
-  const auto fine = [&](const Tensor& x) { return x - blur(x, kFine); };
-  const Tensor detail = fine(clean);
-  const Tensor local = blur(detail.square(), kLocal).mean(1, true).sqrt() + 0.01;
-  const Tensor shown = fine(image);
-  const int64_t count = image.size(0), rows = image.size(2) / kCell / 2, columns = image.size(3) / kCell / 2;
-  const Tensor cells = ((shown - detail) / local).clamp(-4, 4).reshape({count, 3, rows, 2, kCell, columns, 2, kCell});
-  const double n = static_cast<double>(count * rows * columns);
-  const Tensor sum = cells.sum({0, 2, 5}), squares = cells.square().sum({0, 2, 5});  // [3, 2, 16, 2, 16]
-  const Tensor repeated = ((sum.square() - squares) / (n * (n - 1))).mean().clamp_min(0);
-
-  const Tensor size = (shown / local).abs().clamp_max(4).reshape({count, 3, 2 * rows, kCell, 2 * columns, kCell});
-  const auto uneven = [](const Tensor& phases) { return (phases / phases.mean() - 1).square().mean(); };
-  return repeated + uneven(size.mean({0, 1, 2, 3, 4})) + uneven(size.mean({0, 1, 2, 4, 5}));
-}
+Tensor wide(const Tensor& values) { return values.view({-1, 1, 1, 1}); }
 
 // L1 or L2, plus the feature distance where asked: PSNR-oriented.
 class RemoverObjective final : public Objective {
@@ -101,8 +85,12 @@ class RemoverObjective final : public Objective {
   std::shared_ptr<rewards::FeatureDistance> features_;
 };
 
-// Velocity loss on an x0-prediction, plus the feature distance of x0, which fades as the noise of z grows: there the estimate must stay the mean,
-// or the flow loses its diversity.
+// Velocity loss on an x0-prediction, plus the feature distance of x0. Three kinds of samples:
+//   faithful  t = 1 at the smallest start noise: what one step is asked for.
+//   chosen    the start noise is the best of several for this picture (as in implicit maximum likelihood, 1809.09087), so that the noise comes to
+//             mean something and siblings differ; half of them go on at t < 1 from the model's own estimate, as sampling does.
+//   flow      z between the clean picture and the start, at any t. Here the feature distance fades as the noise of z grows: the estimate must stay
+//             the mean, or the flow loses its diversity.
 class FlowObjective final : public Objective {
  public:
   FlowObjective(const TrainOptions& options, c10::Device device)
@@ -113,69 +101,48 @@ class FlowObjective final : public Objective {
   }
   nn::Module& module() override { return module_; }
   std::string part() const override { return "flow"; }
+  void absorb(const Tensor& pattern) override { lattice_.absorb(pattern); }
+  std::vector<std::pair<std::string, Tensor>> memory() const override {
+    if (options_.lattice_weight == 0) return {};
+    return {{"lattice.mean", lattice_.mean}, {"lattice.batches", lattice_.batches}};
+  }
 
   Loss loss(const Batch& part, int64_t first_index) const override {
     const Tensor& clean = part.clean;
     const auto options = clean.options();
-    const int64_t count = clean.size(0);
-    const auto seed = static_cast<uint64_t>(options_.seed);
-    std::vector<double> times, sigmas;
-    std::vector<Tensor> noises;
-    for (int64_t i = 0; i < count; ++i) {
-      Stream draw(seed, "train.flow", static_cast<uint64_t>(first_index + i));
-      const bool faithful = draw.chance(options_.faithful);
-      const bool at_start = faithful || draw.chance(options_.noiseless);
-      const double along = faithful ? 0 : draw.uniform();
-      sigmas.push_back(options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, along));
-      times.push_back(at_start ? 1.0 : flow::shift_sigmas({draw.uniform(0.02, 1.0)}, module_.time_shift(sigmas.back()))[0]);
-      noises.push_back(normal_like_shape(draw.child("noise"), clean.sizes().slice(1)));
-    }
-    const Tensor t = at::tensor(times, options), sigma_s = at::tensor(sigmas, options);  // [B]
-    const auto wide = [](const Tensor& v) { return v.view({-1, 1, 1, 1}); };
+    const Samples samples = draw(clean, first_index);
+    const Tensor sigma_s = at::tensor(samples.sigmas, options);  // [B]
 
     models::CompactRemover::Output removed;
     {
       at::NoGradGuard no_grad;
       removed = remover_.forward(part.degraded);
     }
-    const Tensor start = removed.reference + wide(sigma_s) * at::stack(noises).to(clean.device());
-    const Tensor z = (1 - wide(t)) * clean + wide(t) * start;
-    const Tensor x0 = module_.predict_x0(z, t, sigma_s, module_.prepare(part.degraded, removed));  // [B, 3, H, W]
+    const auto condition = module_.prepare(part.degraded, removed);
+    Tensor start = removed.reference + wide(sigma_s) * at::stack(samples.noises).to(clean.device());
+    Tensor destination = clean.clone();  // what z lies on the way to
+    if (!samples.chosen.empty()) choose(part, samples, condition, start, destination);
+    const Tensor t = at::tensor(samples.times, options);  // [B]
+    const Tensor z = (1 - wide(t)) * destination + wide(t) * start;
+    const Tensor x0 = module_.predict_x0(z, t, sigma_s, condition);  // [B, 3, H, W]
 
-    const Tensor flow = ((x0 - clean).square().mean({1, 2, 3}) * module_.loss_weight(t, sigma_s)).mean();
-    Loss out{flow, {{"velocity", flow.detach()}}};
-    if (features_ != nullptr) {
-      // Where it has faded below a half it is not worth its time.
-      Tensor sum = at::zeros({}, options);
-      std::vector<int64_t> seen, indices;
-      std::vector<double> fade;
-      for (int64_t i = 0; i < count; ++i) {
-        const double noise = times[static_cast<size_t>(i)] * sigmas[static_cast<size_t>(i)];
-        const double weight = std::min(1.0, options_.feature_sigma_s / noise);
-        if (weight < 0.5) continue;
-        seen.push_back(i);
-        indices.push_back(first_index + i);
-        fade.push_back(weight);
-      }
-      if (!seen.empty()) {
-        const Tensor places = at::tensor(seen, at::TensorOptions().dtype(at::kLong).device(clean.device()));
-        const Tensor distance = feature_loss(*features_, x0.index_select(0, places), clean.index_select(0, places), seed, indices);
-        sum = (distance * at::tensor(fade, options)).sum() / static_cast<double>(count);
-      }
-      if (options_.lattice_weight > 0) {
-        const Tensor lattice = lattice_loss(x0, clean);
-        out.terms.emplace_back("lattice", lattice.detach());
-        out.total = out.total + options_.lattice_weight * lattice;
-      }
-      out.terms.emplace_back("feature", sum.detach());
-      out.total = out.total + options_.feature_weight * sum;
+    // From the model's own estimate z holds nothing of the clean picture: no reason to weigh late steps more.
+    const Tensor weight = module_.loss_weight(at::where(at::tensor(samples.own, options) > 0, at::ones_like(t), t), sigma_s);
+    const Tensor flow = ((x0 - clean).square().mean({1, 2, 3}) * weight).mean();
+    Loss out{.total = flow, .terms = {{"velocity", flow.detach()}}, .pattern = {}};
+    if (features_ != nullptr) add_features(x0, clean, samples, out);
+    if (options_.lattice_weight > 0) {
+      const Tensor patterns = lattice_pattern(x0, clean);
+      out.total = out.total + options_.lattice_weight * lattice_.loss(patterns);
+      out.terms.emplace_back("lattice", at::scalar_tensor(lattice_.size()));
+      out.pattern = patterns.detach().mean(0);
     }
     return out;
   }
 
   std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t index) const override {
     const auto condition = module_.prepare(degraded, remover_.forward(degraded));
-    const Tensor noise = normal_like_shape(Stream(48, "validation.noise", static_cast<uint64_t>(index)), degraded.sizes()).to(degraded.device());
+    const Tensor field = noise(Stream(48, "validation.noise", static_cast<uint64_t>(index)), degraded.sizes().slice(1)).to(degraded.device());
     std::vector<std::pair<std::string, Tensor>> out;
     for (const double sigma : options_.validation_sigma_s) {
       const Tensor sigma_s = at::full({1}, sigma, degraded.options());
@@ -184,16 +151,105 @@ class FlowObjective final : public Objective {
       };
       const auto sigmas = flow::shift_sigmas(flow::linear_sigmas(static_cast<int>(options_.validation_steps)), module_.time_shift(sigma));
       out.emplace_back(fmt::format("sigma_s={}", sigma),
-                       flow::denoise(velocity, condition.reference + sigma * noise, sigmas, *flow::samplers().make("euler")));
+                       flow::denoise(velocity, condition.reference + sigma * field, sigmas, *flow::samplers().make("euler")));
     }
     return out;
   }
 
  private:
+  // One entry a sample.
+  struct Samples {
+    std::vector<int64_t> indices;       // run-wide
+    std::vector<double> times, sigmas;  // t, sigma_s
+    std::vector<double> own;            // 1: z is on the way to the model's own estimate
+    std::vector<Tensor> noises;         // [3, H, W]
+    std::vector<int64_t> chosen;        // which of the part's samples choose their noise
+  };
+
+  Tensor noise(const Stream& field, at::IntArrayRef shape) const { return normal_like_shape(field, shape) + module_.shared_noise(field).squeeze(0); }
+
+  Samples draw(const Tensor& clean, int64_t first_index) const {
+    Samples out;
+    for (int64_t i = 0; i < clean.size(0); ++i) {
+      Stream draw = stream(first_index + i);
+      const size_t kind = draw.pick({options_.faithful, options_.chosen, std::max(0.0, 1 - options_.faithful - options_.chosen)});
+      const bool at_start = kind == 0 || draw.chance(kind == 1 ? 0.5 : options_.noiseless);
+      const double along = kind == 0 ? 0 : draw.uniform();
+      out.indices.push_back(first_index + i);
+      out.sigmas.push_back(options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, along));
+      out.times.push_back(at_start ? 1.0 : flow::shift_sigmas({draw.uniform(0.02, 1.0)}, module_.time_shift(out.sigmas.back()))[0]);
+      out.own.push_back(kind == 1 ? 1 : 0);
+      out.noises.push_back(noise(draw.child("noise"), clean.sizes().slice(1)));
+      if (kind == 1) out.chosen.push_back(i);
+    }
+    return out;
+  }
+  Stream stream(int64_t index) const { return {static_cast<uint64_t>(options_.seed), "train.flow", static_cast<uint64_t>(index)}; }
+
+  // For the samples that choose: the start (its first choice is what stands there) and the model's estimate from it.
+  void choose(const Batch& part, const Samples& samples, const models::CompactCondition& condition, Tensor& start, Tensor& destination) const {
+    at::NoGradGuard no_grad;
+    const auto options = part.clean.options();
+    const auto count = static_cast<int64_t>(samples.chosen.size());
+    const Tensor places = at::tensor(samples.chosen, at::TensorOptions().dtype(at::kLong).device(part.clean.device()));
+    const auto own = models::select(condition, places);
+    const Tensor clean = part.clean.index_select(0, places), sigma_s = at::tensor(samples.sigmas, options).index_select(0, places);
+    const Tensor ones = at::ones({count}, options), weight = module_.loss_weight(ones, sigma_s);
+    std::vector<int64_t> indices;
+    for (const int64_t i : samples.chosen) indices.push_back(samples.indices[static_cast<size_t>(i)]);
+    std::vector<Tensor> target;
+    if (features_ != nullptr) target = features_->features(shifted(clean, static_cast<uint64_t>(options_.seed), indices));
+
+    Tensor best, starts, estimates;
+    for (int64_t choice = 0; choice < options_.choices; ++choice) {
+      Tensor tried = start.index_select(0, places);
+      if (choice > 0) {
+        std::vector<Tensor> noises;
+        for (const int64_t index : indices)
+          noises.push_back(noise(stream(index).child("choice", static_cast<uint64_t>(choice)), clean.sizes().slice(1)));
+        tried = own.reference + wide(sigma_s) * at::stack(noises).to(clean.device());
+      }
+      const Tensor x0 = module_.predict_x0(tried, ones, sigma_s, own);
+      Tensor loss = (x0 - clean).square().mean({1, 2, 3}) * weight;  // [count]
+      if (features_ != nullptr)
+        loss = loss + options_.feature_weight * features_->distance_to(shifted(x0, static_cast<uint64_t>(options_.seed), indices), target);
+      const Tensor better = choice == 0 ? at::ones_like(loss, at::kBool) : loss < best;
+      best = choice == 0 ? loss : at::where(better, loss, best);
+      starts = choice == 0 ? tried : at::where(wide(better), tried, starts);
+      estimates = choice == 0 ? x0 : at::where(wide(better), x0, estimates);
+    }
+    start = start.index_copy(0, places, starts);
+    destination = destination.index_copy(0, places, estimates);
+  }
+
+  void add_features(const Tensor& x0, const Tensor& clean, const Samples& samples, Loss& out) const {
+    // Where it has faded below a half it is not worth its time.
+    const auto count = samples.indices.size();
+    std::vector<int64_t> seen, indices;
+    std::vector<double> fade;
+    for (size_t i = 0; i < count; ++i) {
+      const double weight = samples.own[i] > 0 ? 1.0 : std::min(1.0, options_.feature_sigma_s / (samples.times[i] * samples.sigmas[i]));
+      if (weight < 0.5) continue;
+      seen.push_back(static_cast<int64_t>(i));
+      indices.push_back(samples.indices[i]);
+      fade.push_back(weight);
+    }
+    Tensor sum = at::zeros({}, clean.options());
+    if (!seen.empty()) {
+      const Tensor places = at::tensor(seen, at::TensorOptions().dtype(at::kLong).device(clean.device()));
+      const Tensor distance =
+          feature_loss(*features_, x0.index_select(0, places), clean.index_select(0, places), static_cast<uint64_t>(options_.seed), indices);
+      sum = (distance * at::tensor(fade, clean.options())).sum() / static_cast<double>(count);
+    }
+    out.terms.emplace_back("feature", sum.detach());
+    out.total = out.total + options_.feature_weight * sum;
+  }
+
   TrainOptions options_;
   models::CompactRemover remover_;
   models::CompactFlow module_;
   std::shared_ptr<rewards::FeatureDistance> features_;
+  LatticeMemory lattice_;
 };
 
 }  // namespace

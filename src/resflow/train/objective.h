@@ -14,6 +14,7 @@ namespace resflow::train {
 struct Loss {
   Tensor total;                                       // scalar, mean over the part
   std::vector<std::pair<std::string, Tensor>> terms;  // scalars for the log, detached
+  Tensor pattern;                                     // what absorb() is given the batch's mean of; may be undefined
 };
 
 class Objective {
@@ -23,6 +24,10 @@ class Objective {
   virtual nn::Module& module() = 0;
   // first_index: the run-wide number of the part's first sample; all random draws are named by it.
   virtual Loss loss(const Batch& part, int64_t first_index) const = 0;
+  // What an objective remembers over steps: called after each, with the mean of the parts' patterns.
+  virtual void absorb(const Tensor&) {}
+  // The tensors of that memory, for the checkpoint; they are written into on resuming.
+  virtual std::vector<std::pair<std::string, Tensor>> memory() const { return {}; }
   // Restored images for validation, by variant ("" or "sigma_s=0.1"). degraded [1, 3, H, W] -> [1, 3, H, W]
   virtual std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t index) const = 0;
   // Names the kind of weights in the file's metadata.

@@ -36,6 +36,8 @@ struct TrainOptions {
   double lattice_weight = 0;
   double noiseless = 0.2;
   double faithful = 0;
+  double chosen = 0;
+  int64_t choices = 3;
   double sigma_s_low = 0.05;
   double sigma_s_high = 0.5;
 
@@ -82,8 +84,10 @@ struct TrainOptions {
     visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / (t sigma_s) above this, and ends at twice this",
           Range{1e-3, 10});
     visit("lattice_weight", o.lattice_weight, "Weight of the loss on what repeats every 16 px, where there is a feature loss", Range{0, 1e6});
-    visit("noiseless", o.noiseless, "Of the samples that are not faithful, the share at t = 1, where sampling starts", Range{0, 1});
+    visit("noiseless", o.noiseless, "Of the samples that are neither faithful nor chosen, the share at t = 1, where sampling starts", Range{0, 1});
     visit("faithful", o.faithful, "Share of samples at t = 1 with the smallest start noise: what one step is asked for", Range{0, 1});
+    visit("chosen", o.chosen, "Share of samples whose start noise is the best of `choices`: siblings learn to differ", Range{0, 1});
+    visit("choices", o.choices, "Start noises tried for such a sample", Range{1, 64});
     visit("sigma_s_low", o.sigma_s_low, "Smallest start noise", Range{1e-3, 10});
     visit("sigma_s_high", o.sigma_s_high, "Largest start noise (drawn log-uniformly)", Range{1e-3, 10});
     visit("recipes", o.recipes, "Degradation recipes");

@@ -56,9 +56,10 @@ const TrainOptions& checked(const TrainOptions& o) {
   };
   if (o.crop % 16 != 0) refuse("crop", "a multiple of 16", std::to_string(o.crop));
   if (o.lattice_weight > 0 && (o.crop % 32 != 0 || o.crop < 64))
-    refuse("crop", "a multiple of 32, at least 64 (lattice_weight)", std::to_string(o.crop));
+    refuse("crop", "a multiple of 32, at least 64, with lattice_weight", std::to_string(o.crop));
   if (o.model.width % o.model.heads != 0 || o.model.width / o.model.heads % 16 != 0)
     refuse("model", "a width that is heads times a multiple of 16", fmt::format("width {}, heads {}", o.model.width, o.model.heads));
+  if (o.faithful + o.chosen > 1) refuse("faithful and chosen", "a sum of at most 1", fmt::format("{} and {}", o.faithful, o.chosen));
   if (o.sigma_s_low > o.sigma_s_high) refuse("sigma_s_low", "at most sigma_s_high", fmt::format("{} and {}", o.sigma_s_low, o.sigma_s_high));
   for (const double scale : o.scales)
     if (scale != std::floor(scale) || scale < 1 || scale > 8) refuse("scales", "whole numbers of 1 to 8", Json(o.scales).dump());
@@ -91,6 +92,7 @@ class Run {
 
  private:
   void start_weights();
+  std::vector<std::pair<std::string, Tensor>> state() const;  // what a checkpoint holds
   void save(bool export_weights) const;
   void log(Json entry);
   void run_validation(const Validation& validation, EventFile& events);
@@ -118,7 +120,7 @@ void Run::start_weights() {
   if (resume) {
     const auto file = weights::TensorFile::open(checkpoint());
     at::NoGradGuard no_grad;
-    for (auto& [name, tensor] : optimizer_->state()) {
+    for (auto& [name, tensor] : state()) {
       const Tensor saved = file.get(name);
       if (saved.sizes() != tensor.sizes())
         throw_user_error({.where = checkpoint().string(),
@@ -136,8 +138,14 @@ void Run::start_weights() {
   module.requires_grad(true);
 }
 
+std::vector<std::pair<std::string, Tensor>> Run::state() const {
+  auto out = optimizer_->state();
+  for (auto& [name, tensor] : objective_->memory()) out.emplace_back("objective." + name, tensor);
+  return out;
+}
+
 void Run::save(bool export_weights) const {
-  weights::write_safetensors(checkpoint(), optimizer_->state(), {{"step", std::to_string(step_)}, {"options", fields_to_json(options_).dump()}});
+  weights::write_safetensors(checkpoint(), state(), {{"step", std::to_string(step_)}, {"options", fields_to_json(options_).dump()}});
   if (!export_weights) return;
   std::vector<std::pair<std::string, Tensor>> average;
   for (const auto& [name, tensor] : optimizer_->state())
@@ -199,6 +207,7 @@ TrainResult Run::train(const Job& job) {
                         .hint = "Lower learning_rate or clip_norm; the last checkpoint is good"});
     ++step_;
     optimizer_->step(step_, learning_rate_at(options_, step_), gradients.values);
+    if (gradients.pattern.defined()) objective_->absorb(gradients.pattern);
 
     result_.step = step_;
     result_.loss = gradients.loss;

@@ -18,6 +18,7 @@ struct CompactConfig {
   int64_t condition_rank = 16;  // rank of the condition tokens' deltas
   int64_t radius = 3;           // tokens (16 px) a token sees in each direction
   double sigma_data = 0.05;     // expected RMS of (clean image - remover's output), 0..1 units
+  double shared_noise = 0;      // size of the start noise's part that a whole picture shares, to its white part
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
@@ -33,6 +34,7 @@ struct CompactConfig {
     visit("condition_rank", o.condition_rank, "Rank of the condition tokens' deltas", Range{0, 256});
     visit("radius", o.radius, "Tokens a token sees in each direction", Range{1, 64});
     visit("sigma_data", o.sigma_data, "Expected RMS of what the flow adds, 0..1 units", Range{1e-4, 1});
+    visit("shared_noise", o.shared_noise, "Start noise that a whole picture shares, relative to its white part", Range{0, 4});
   }
 };
 

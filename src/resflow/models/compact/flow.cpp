@@ -23,6 +23,17 @@ std::vector<int64_t> rope_axes(const CompactConfig& config) {
 
 }  // namespace
 
+CompactCondition select(const CompactCondition& condition, const Tensor& places) {
+  CompactCondition out = condition;
+  out.reference = condition.reference.index_select(0, places);
+  out.map = condition.map.index_select(0, places).contiguous(at::MemoryFormat::ChannelsLast);
+  for (auto& [key, value] : out.tokens) {
+    key = key.index_select(0, places);
+    value = value.index_select(0, places);
+  }
+  return out;
+}
+
 CompactFlow::CompactFlow(const CompactConfig& config)
     : config_(config),
       time_embedder_(*this, "time_embed.timestep_embedder", 64, config.width),
@@ -110,6 +121,8 @@ Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& s
 Tensor CompactFlow::velocity(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const {
   return (z - predict_x0(z, t, sigma_s, condition)) / per_sample(t);
 }
+
+Tensor CompactFlow::shared_noise(const Stream& field) const { return config_.shared_noise * normal_like_shape(field.child("shared"), {1, 3, 1, 1}); }
 
 double CompactFlow::time_shift(double sigma_s) const { return std::log(config_.sigma_data / sigma_s); }
 

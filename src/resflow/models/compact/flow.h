@@ -12,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "resflow/core/rng.h"
 #include "resflow/models/blocks.h"
 #include "resflow/models/compact/remover.h"
 #include "resflow/nn/timestep.h"
@@ -27,6 +28,9 @@ struct CompactCondition {
   Tensor mask;                   // [L, 2L]
 };
 
+// The condition of some samples of its batch. places: int64 [N]
+CompactCondition select(const CompactCondition& condition, const Tensor& places);
+
 class CompactFlow : public nn::Module {
  public:
   explicit CompactFlow(const CompactConfig& config);
@@ -38,6 +42,10 @@ class CompactFlow : public nn::Module {
   Tensor predict_x0(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const;
   // (z - x0) / t
   Tensor velocity(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const;
+
+  // The part of a start noise that the whole picture shares: three normals of size shared_noise, by which the seeds of a picture can differ as a
+  // whole. (Whatever only differs from place to place averages out over a picture.) Added to the field's white part. -> [1, 3, 1, 1], CPU
+  Tensor shared_noise(const Stream& field) const;
 
   // The time shift (mu of flow::shift_sigmas) that spreads steps evenly over balanced time, u = noise / (noise + signal) with noise = t sigma_s
   // and signal = (1 - t) sigma_data. Even steps in t would leave out, for a large sigma_s, the levels where detail is decided.
