@@ -102,6 +102,26 @@ TEST_CASE("the winner is the best of all that were finished, and its path leads 
   }
 }
 
+TEST_CASE("a search that a limit cut short says which") {
+  for (const auto& e : strategies().entries()) {
+    if (e.name == "none" || e.name == "rollover") continue;  // rollover's quota is drawn from what the limits leave: its plan fits them
+    CAPTURE(e.name);
+    toy::Picture picture;
+    picture.problem.clock = [&] { return static_cast<double>(picture.calls); };  // a call a second
+    auto o = options_for(e.name);
+    const double whole = search::search(picture.problem, o).trace.nfe;
+    const auto ended = [&](double budget, double time) {
+      o.budget = budget;
+      o.time = time;
+      picture.calls = 0;
+      return search::search(picture.problem, o).trace.ended;
+    };
+    CHECK(ended(0.6 * whole, 0) == "budget");
+    CHECK(ended(0, 0.6 * whole) == "time");
+    CHECK(ended(10 * whole, 100 * whole) == "done");
+  }
+}
+
 TEST_CASE("the same seed gives the same trace and result for any batch size; another seed another") {
   for (const auto& e : strategies().entries()) {
     CAPTURE(e.name);

@@ -56,6 +56,13 @@ double Run::calls_left() const {
   return std::max(0.0, left);
 }
 
+bool Run::affords(double calls) const {
+  if (calls <= calls_left()) return true;
+  const bool within_budget = options_.budget == 0 || calls <= options_.budget / problem_.cost_per_sample - calls_ + kRounding;
+  refused_ = within_budget ? "time" : "budget";
+  return false;
+}
+
 double Run::calls_to_reach(int64_t from, int64_t to) const {
   // Nothing is asked at sigma 0, so the last step is one call with any sampler of two.
   const double per_step = problem_.sampler->calls_per_step();
@@ -296,7 +303,7 @@ SearchResult Run::conclude(const std::string& reason) {
   }
   trace_.nfe = nfe();
   trace_.seconds = seconds();
-  trace_.ended = reason;
+  trace_.ended = reason == "done" && !refused_.empty() ? refused_ : reason;
   out.candidates = finished_;
   out.trace = trace_;
   return out;

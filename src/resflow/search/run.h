@@ -54,7 +54,8 @@ class Run {
   // Calls are counted in samples; NFE = calls * cost_per_sample.
   double nfe() const { return calls_ * problem_.cost_per_sample; }
   double calls_left() const;  // by budget and, at the pace so far, by time; infinity without limits
-  bool affords(double calls) const { return calls <= calls_left(); }
+  // What a strategy leaves out because of a no is told as the search's end: budget or time.
+  bool affords(double calls) const;
   double calls_to_finish(int64_t step) const;  // of one sample from sigmas[step]
   double calls_to_reach(int64_t from, int64_t to) const;
   void expect(double calls) { expected_ = calls * problem_.cost_per_sample; }  // for the progress report
@@ -118,6 +119,7 @@ class Run {
   rewards::Fusion fusion_;
   double calls_ = 0, expected_ = 0, began_ = 0;
   uint64_t drawn_ = 0;
+  mutable std::string refused_;  // by which limit a call was not afforded; "" = none was
   std::optional<Candidate> lead_;
   Group finished_;
   Trace trace_;

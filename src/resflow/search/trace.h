@@ -37,7 +37,7 @@ struct Trace {
   int64_t winner = -1;
   double nfe = 0, plain_nfe = 0;  // spent; what plain sampling costs
   double seconds = 0;
-  std::string ended = "done";  // done, budget, time, stopped
+  std::string ended = "done";  // done; or what cut it short: budget, time, stopped
 
   // Numbers that are not finite become null. "seconds" is the only value that changes from run to run.
   Json to_json() const;
