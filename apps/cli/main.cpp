@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
                      {
                          {"restore", "Restore photographs", command_restore},
                          {"search-report", "Show what a search did, or take another of its candidates", command_search_report},
+                         {"search-bench", "Measure what a search gains, and at what cost", command_search_bench},
                          {"degrade", "Make poor pictures of good ones", command_degrade},
                          {"eval", "Score restored pictures", command_eval},
                          {"train", "Train the compact model", command_train},
