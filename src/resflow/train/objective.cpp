@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "resflow/core/device.h"
 #include "resflow/flow/denoise.h"
@@ -16,46 +17,60 @@
 namespace resflow::train {
 namespace {
 
-std::shared_ptr<rewards::FeatureDistance> feature_network(const TrainOptions& options, c10::Device device) {
-  if (options.feature_weight == 0) return nullptr;
-  if (options.feature_network.empty()) throw_user_error({.where = "train", .problem = "feature_weight is set, feature_network is not"});
-  auto network = std::make_shared<rewards::FeatureDistance>(rewards::FeatureDistance::load(options.feature_network));
-  network->to(device);
-  return network;
-}
-
-// Each picture is seen through a window shifted at random: the feature network's strides would otherwise always lie the same over the model's
-// 4-px cells, and the model would learn to please them with a pattern of that period. indices: run-wide, one a picture.
-Tensor shifted(const Tensor& images, uint64_t seed, const std::vector<int64_t>& indices) {
-  constexpr int64_t kShifts = 8;
-  const int64_t height = images.size(2) - kShifts + 1, width = images.size(3) - kShifts + 1;
-  std::vector<Tensor> out;
-  for (int64_t i = 0; i < images.size(0); ++i) {
-    Stream draw(seed, "train.shift", static_cast<uint64_t>(indices[static_cast<size_t>(i)]));
-    const int64_t y = draw.integer(0, kShifts - 1), x = draw.integer(0, kShifts - 1);
-    out.push_back(images[i].narrow(1, y, height).narrow(2, x, width));
+// The frozen network of the feature loss.
+class FeatureLoss {
+ public:
+  FeatureLoss(const TrainOptions& options, c10::Device device) : seed_(static_cast<uint64_t>(options.seed)) {
+    if (options.feature_weight == 0) return;
+    if (options.feature_network.empty()) throw_user_error({.where = "train", .problem = "feature_weight is set, feature_network is not"});
+    network_ = rewards::FeatureDistance::load(options.feature_network);
+    network_->to(device);
   }
-  return at::stack(out);
-}
+  explicit operator bool() const { return network_.has_value(); }
 
-// -> [B]
-Tensor feature_loss(const rewards::FeatureDistance& network, const Tensor& image, const Tensor& clean, uint64_t seed,
-                    const std::vector<int64_t>& indices) {
-  std::vector<Tensor> target;
-  {
+  // indices: run-wide, one a picture. -> per tap [B, C, h, w]
+  std::vector<Tensor> target(const Tensor& clean, const std::vector<int64_t>& indices) const {
     at::NoGradGuard no_grad;
-    target = network.features(shifted(clean, seed, indices));
+    return network_->features(views(clean, indices));
   }
-  return network.distance_to(shifted(image, seed, indices), target);
-}
+  // -> [B]
+  Tensor distance_to(const Tensor& images, const std::vector<Tensor>& target, const std::vector<int64_t>& indices) const {
+    return network_->distance_to(views(images, indices), target);
+  }
+  Tensor distance(const Tensor& images, const Tensor& clean, const std::vector<int64_t>& indices) const {
+    return distance_to(images, target(clean, indices), indices);
+  }
+
+ private:
+  // Each picture is seen through a window shifted at random: the network's strides would otherwise always lie the same over the model's 4-px
+  // cells, and the model would learn to please them with a pattern of that period. And turned or mirrored, for the network was trained on
+  // upright pictures: eight views of it agree less on what is not in the picture.
+  Tensor views(const Tensor& images, const std::vector<int64_t>& indices) const {
+    constexpr int64_t kShifts = 8;
+    const int64_t height = images.size(2) - kShifts + 1, width = images.size(3) - kShifts + 1;
+    std::vector<Tensor> out;
+    for (int64_t i = 0; i < images.size(0); ++i) {
+      Stream draw(seed_, "train.view", static_cast<uint64_t>(indices[static_cast<size_t>(i)]));
+      const int64_t y = draw.integer(0, kShifts - 1), x = draw.integer(0, kShifts - 1);
+      Tensor view = images[i].narrow(1, y, height).narrow(2, x, width);
+      if (draw.chance(0.5)) view = view.flip({1});
+      if (draw.chance(0.5)) view = view.flip({2});
+      if (draw.chance(0.5) && height == width) view = view.transpose(1, 2);
+      out.push_back(view);
+    }
+    return at::stack(out);
+  }
+
+  uint64_t seed_;
+  std::optional<rewards::FeatureDistance> network_;
+};
 
 Tensor wide(const Tensor& values) { return values.view({-1, 1, 1, 1}); }
 
 // L1 or L2, plus the feature distance where asked: PSNR-oriented.
 class RemoverObjective final : public Objective {
  public:
-  RemoverObjective(const TrainOptions& options, c10::Device device)
-      : options_(options), module_(options.model), features_(feature_network(options, device)) {}
+  RemoverObjective(const TrainOptions& options, c10::Device device) : options_(options), module_(options.model), features_(options, device) {}
   nn::Module& module() override { return module_; }
   std::string part() const override { return "dr"; }
 
@@ -65,10 +80,10 @@ class RemoverObjective final : public Objective {
     const bool squared = options_.pixel_loss == "l2";
     out.total = squared ? at::mse_loss(restored, part.clean) : at::l1_loss(restored, part.clean);
     out.terms.emplace_back(options_.pixel_loss, out.total.detach());
-    if (features_ != nullptr) {
+    if (features_) {
       std::vector<int64_t> indices(static_cast<size_t>(restored.size(0)));
       std::iota(indices.begin(), indices.end(), first_index);
-      const Tensor distance = feature_loss(*features_, restored, part.clean, static_cast<uint64_t>(options_.seed), indices).mean();
+      const Tensor distance = features_.distance(restored, part.clean, indices).mean();
       out.terms.emplace_back("feature", distance.detach());
       out.total = out.total + options_.feature_weight * distance;
     }
@@ -82,7 +97,7 @@ class RemoverObjective final : public Objective {
  private:
   TrainOptions options_;
   models::CompactRemover module_;
-  std::shared_ptr<rewards::FeatureDistance> features_;
+  FeatureLoss features_;
 };
 
 // Velocity loss on an x0-prediction, plus the feature distance of x0. Three kinds of samples:
@@ -94,7 +109,7 @@ class RemoverObjective final : public Objective {
 class FlowObjective final : public Objective {
  public:
   FlowObjective(const TrainOptions& options, c10::Device device)
-      : options_(options), remover_(options.model), module_(options.model), features_(feature_network(options, device)) {
+      : options_(options), remover_(options.model), module_(options.model), features_(options, device) {
     if (options.remover.empty())
       throw_user_error({.where = "train", .problem = "task flow needs `remover`", .wanted = "weights of a trained remover"});
     weights::load_strict(remover_, weights::TensorFile::open(options.remover), "dr.", {.dtype = at::kFloat, .device = device});
@@ -130,7 +145,7 @@ class FlowObjective final : public Objective {
     const Tensor weight = module_.loss_weight(at::where(at::tensor(samples.own, options) > 0, at::ones_like(t), t), sigma_s);
     const Tensor flow = ((x0 - clean).square().mean({1, 2, 3}) * weight).mean();
     Loss out{.total = flow, .terms = {{"velocity", flow.detach()}}, .pattern = {}};
-    if (features_ != nullptr) add_features(x0, clean, samples, out);
+    if (features_) add_features(x0, clean, samples, out);
     if (options_.lattice_weight > 0) {
       const Tensor patterns = lattice_pattern(x0, clean);
       out.total = out.total + options_.lattice_weight * lattice_.loss(patterns);
@@ -198,7 +213,7 @@ class FlowObjective final : public Objective {
     std::vector<int64_t> indices;
     for (const int64_t i : samples.chosen) indices.push_back(samples.indices[static_cast<size_t>(i)]);
     std::vector<Tensor> target;
-    if (features_ != nullptr) target = features_->features(shifted(clean, static_cast<uint64_t>(options_.seed), indices));
+    if (features_) target = features_.target(clean, indices);
 
     Tensor best, starts, estimates;
     for (int64_t choice = 0; choice < options_.choices; ++choice) {
@@ -211,8 +226,7 @@ class FlowObjective final : public Objective {
       }
       const Tensor x0 = module_.predict_x0(tried, ones, sigma_s, own);
       Tensor loss = (x0 - clean).square().mean({1, 2, 3}) * weight;  // [count]
-      if (features_ != nullptr)
-        loss = loss + options_.feature_weight * features_->distance_to(shifted(x0, static_cast<uint64_t>(options_.seed), indices), target);
+      if (features_) loss = loss + options_.feature_weight * features_.distance_to(x0, target, indices);
       const Tensor better = choice == 0 ? at::ones_like(loss, at::kBool) : loss < best;
       best = choice == 0 ? loss : at::where(better, loss, best);
       starts = choice == 0 ? tried : at::where(wide(better), tried, starts);
@@ -237,8 +251,7 @@ class FlowObjective final : public Objective {
     Tensor sum = at::zeros({}, clean.options());
     if (!seen.empty()) {
       const Tensor places = at::tensor(seen, at::TensorOptions().dtype(at::kLong).device(clean.device()));
-      const Tensor distance =
-          feature_loss(*features_, x0.index_select(0, places), clean.index_select(0, places), static_cast<uint64_t>(options_.seed), indices);
+      const Tensor distance = features_.distance(x0.index_select(0, places), clean.index_select(0, places), indices);
       sum = (distance * at::tensor(fade, clean.options())).sum() / static_cast<double>(count);
     }
     out.terms.emplace_back("feature", sum.detach());
@@ -248,7 +261,7 @@ class FlowObjective final : public Objective {
   TrainOptions options_;
   models::CompactRemover remover_;
   models::CompactFlow module_;
-  std::shared_ptr<rewards::FeatureDistance> features_;
+  FeatureLoss features_;
   LatticeMemory lattice_;
 };
 
