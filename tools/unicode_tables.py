@@ -1,6 +1,6 @@
-"""Writes src/resflow/text/unicode_classes.inc and unicode_decompositions.inc from the Unicode database that Python carries.
+"""Writes src/resflow/text/unicode_*.inc from the Unicode database that Python carries, and the graphemes' from that of `regex`.
 
-    python tools/unicode_tables.py
+    python tools/unicode_tables.py      (needs `pip install regex`)
 
 Tokenizers need to know letters, numbers, marks and punctuation, lower case and the normal forms NFC and NFD; a library for that
 would be one more to install. The tables are of Unicode 14 (Python 3.11); characters that were assigned later are of no class.
@@ -9,6 +9,8 @@ would be one more to install. The tables are of Unicode 14 (Python 3.11); charac
 import pathlib
 import sys
 import unicodedata
+
+import regex
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "src" / "resflow" / "text"
 HEAD = f"// Unicode {unicodedata.unidata_version}, by tools/unicode_tables.py. Not edited by hand.\n"
@@ -92,6 +94,14 @@ def main() -> int:
     ]
     text = HEAD + "".join(table("Range", name, ranges(wanted)) for name, wanted in classes)
     (FOLDER / "unicode_classes.inc").write_text(text + table("CaseRun", "kLower", lower_runs()))
+    breaks = lambda names: lambda c: regex.match("|".join(rf"\p{{GCB={name}}}" for name in names), c) is not None
+    graphemes = [
+        ("kGraphemeExtenders", breaks(["Extend", "SpacingMark", "ZWJ"])),
+        ("kGraphemePrepended", breaks(["Prepend"])),
+        ("kGraphemeBreakers", breaks(["Control", "CR", "LF"])),
+    ]
+    head = "// Grapheme_Cluster_Break of a later Unicode than the other tables, by tools/unicode_tables.py. Not edited by hand.\n"
+    (FOLDER / "unicode_graphemes.inc").write_text(head + "".join(table("Range", name, ranges(wanted)) for name, wanted in graphemes))
     both, one_way = decompositions()
     text = HEAD + table("CombiningRun", "kCombining", combining_runs())
     (FOLDER / "unicode_decompositions.inc").write_text(

@@ -1,6 +1,8 @@
 // Runs tokenizers and text towers on files, so that the Python tests can compare them with other implementations.
 //   text_probe bpe FOLDER TEXTS.json LENGTH OUT.safetensors     "tokens" [B, LENGTH]; LENGTH 0: as many as each has, the rest -1
 //   text_probe wordpiece VOCAB.txt TEXTS.json LENGTH OUT.safetensors     the same, with [DEC] and [ENC] added; -1 is the padding of both
+//   text_probe t5 TOKENIZER TEXTS.json LENGTH OUT.safetensors   the same
+//   text_probe t5-encoder MODEL IN.safetensors OUT.safetensors  "tokens" -> last
 //   text_probe unicode TEXTS.json OUT.json                      [[lower, NFC, NFD], ...]
 //   text_probe clip MODEL IN.safetensors OUT.safetensors        "tokens" -> last, pooled, hidden.N, embedding (where there is a projection)
 #include <ATen/ATen.h>
@@ -16,6 +18,8 @@
 #include "resflow/text/bert_tokenizer.h"
 #include "resflow/text/clip_text.h"
 #include "resflow/text/clip_tokenizer.h"
+#include "resflow/text/t5_encoder.h"
+#include "resflow/text/t5_tokenizer.h"
 #include "resflow/text/unicode.h"
 #include "resflow/weights/safetensors.h"
 
@@ -36,8 +40,9 @@ Tensor padded(const std::vector<std::vector<int64_t>>& rows) {
   return out;
 }
 
-void bpe(const Arguments& args) {
-  const auto tokenizer = text::ClipTokenizer::load(args.at(1));
+template <class Tokenizer>
+void tokenize(const Arguments& args) {
+  const auto tokenizer = Tokenizer::load(args.at(1));
   const auto texts = read_texts(args.at(2));
   const int64_t length = std::stoll(args.at(3));
   std::vector<std::vector<int64_t>> rows;
@@ -56,6 +61,11 @@ void wordpiece(const Arguments& args) {
     rows.back().assign(encoded.const_data_ptr<int64_t>(), encoded.const_data_ptr<int64_t>() + encoded.numel());
   }
   weights::write_safetensors(args.at(4), {{"tokens", padded(rows)}});
+}
+
+void t5_encoder(const Arguments& args) {
+  const text::T5Encoder model(TensorFile::open(args.at(1)));
+  weights::write_safetensors(args.at(3), {{"last", model.forward(TensorFile::open(args.at(2)).get("tokens"))}});
 }
 
 void unicode(const Arguments& args) {
@@ -80,7 +90,12 @@ void clip(const Arguments& args) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, void (*)(const Arguments&)> commands = {{"bpe", bpe}, {"wordpiece", wordpiece}, {"unicode", unicode}, {"clip", clip}};
+  const std::map<std::string, void (*)(const Arguments&)> commands = {{"bpe", tokenize<text::ClipTokenizer>},
+                                                                      {"t5", tokenize<text::T5Tokenizer>},
+                                                                      {"t5-encoder", t5_encoder},
+                                                                      {"wordpiece", wordpiece},
+                                                                      {"unicode", unicode},
+                                                                      {"clip", clip}};
   try {
     const Arguments args(argv + 1, argv + argc);
     commands.at(args.at(0))(args);

@@ -26,6 +26,7 @@ struct Decomposition {
 };
 #include "resflow/text/unicode_classes.inc"
 #include "resflow/text/unicode_decompositions.inc"
+#include "resflow/text/unicode_graphemes.inc"
 
 constexpr char32_t kReplacement = 0xFFFD;
 
@@ -142,6 +143,14 @@ bool is_control(char32_t c) { return contains(kControls, c); }
 bool is_space(char32_t c) {
   return (c >= 0x9 && c <= 0xD) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
          c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+size_t grapheme_end(std::u32string_view text, size_t begin) {
+  const auto breaks = [](char32_t c) { return contains(kGraphemeBreakers, c); };
+  size_t end = begin + 1;
+  if (breaks(text[begin])) return text.substr(begin, 2) == U"\r\n" ? begin + 2 : end;
+  while (end < text.size() && (contains(kGraphemeExtenders, text[end]) || (contains(kGraphemePrepended, text[end - 1]) && !breaks(text[end])))) ++end;
+  return end;
 }
 
 std::u32string lower(std::u32string_view text) {

@@ -17,6 +17,10 @@ bool is_punctuation(char32_t c);      // P*
 bool is_control(char32_t c);          // Cc, Cf, Co
 bool is_space(char32_t c);            // the property White_Space
 
+// Where the grapheme that begins at `begin` ends. Rules that only join characters of three bytes and more in UTF-8 are left out (Hangul, flags,
+// emoji sequences, Indic conjuncts): Charsmap, for which this is, looks at graphemes of five bytes at most.
+size_t grapheme_end(std::u32string_view text, size_t begin);
+
 // Character by character: no final sigma; capital I with a dot becomes i and a combining dot.
 std::u32string lower(std::u32string_view text);
 std::u32string decompose(std::u32string_view text);  // NFD
