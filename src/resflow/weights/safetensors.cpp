@@ -51,7 +51,6 @@ struct Span {
 std::string hint_of(std::string_view bytes) {
   if (bytes.starts_with("version https://git-lfs")) return "This is a Git LFS pointer: fetch the file itself with `git lfs pull`";
   if (bytes.starts_with("\x80")) return "This looks like a plain Python pickle; of those, only what torch.save writes is read";
-  if (bytes.starts_with("GGUF")) return "This is a GGUF file";
   if (bytes.starts_with("<")) return "This looks like a web page that was saved in the file's place";
   return kIncomplete;
 }

@@ -7,6 +7,8 @@
 
 #include "resflow/core/error.h"
 #include "resflow/core/registry.h"
+#include "resflow/weights/ggml_quants.h"
+#include "resflow/weights/gguf.h"
 #include "resflow/weights/mapped_file.h"
 #include "resflow/weights/safetensors.h"
 #include "resflow/weights/tensor_table.h"
@@ -16,6 +18,7 @@ namespace resflow::weights {
 namespace {
 
 TensorTable read_table(const std::filesystem::path& path, std::string_view bytes) {
+  if (is_gguf(bytes)) return read_gguf(path, bytes);
   return is_torch_checkpoint(bytes) ? read_torch_checkpoint(path, bytes) : read_safetensors(path, bytes);
 }
 
@@ -74,6 +77,11 @@ Tensor TensorFile::get(std::string_view name) const {
   const auto extent = extent_bytes(entry);
   if (extent == 0) return at::empty(entry.shape, entry.dtype);
   char* bytes = contents_->file.data() + entry.begin;
+  if (entry.quantised != nullptr) {
+    const Tensor out = at::empty(entry.shape, at::kFloat);
+    dequantise(*entry.quantised, reinterpret_cast<const unsigned char*>(bytes), out.numel() / entry.quantised->block, out.data_ptr<float>());
+    return out;
+  }
   const auto options = at::TensorOptions().dtype(entry.dtype == c10::kBool ? c10::kByte : entry.dtype);
   Tensor flat;  // all between the first element and the last
   const auto count = static_cast<int64_t>(extent / c10::elementSize(entry.dtype));
