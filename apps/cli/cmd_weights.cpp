@@ -13,6 +13,7 @@
 #include "resflow/core/log.h"
 #include "resflow/models/compact/compact.h"
 #include "resflow/restore/batch.h"
+#include "resflow/weights/family.h"
 #include "resflow/weights/safetensors.h"
 #include "resflow/weights/tensor_file.h"
 
@@ -103,23 +104,28 @@ int merge(const std::vector<std::string>& inputs, const std::string& output, con
 
 int inspect(const std::string& path, bool json) {
   const auto file = weights::TensorFile::open(path);
-  std::map<std::string, std::pair<int64_t, int64_t>> types;  // dtype -> tensors, numbers
+  std::map<std::string, std::pair<int64_t, int64_t>> types;  // as stored -> tensors, numbers
   int64_t numbers = 0;
   for (const auto& name : file.names()) {
     const int64_t count = c10::multiply_integers(file.shape(name));
-    auto& [tensors, total] = types[dtype_name(file.dtype(name))];
+    auto& [tensors, total] = types[file.stored_type(name)];
     ++tensors;
     total += count;
     numbers += count;
   }
   Json report = {{"file", path}, {"format", file.format()}, {"tensors", file.names().size()}, {"parameters", numbers}, {"metadata", file.metadata()}};
   for (const auto& [type, counts] : types) report["types"][type] = {{"tensors", counts.first}, {"parameters", counts.second}};
+  const auto families = weights::families_of(file);
+  report["families"] = Json::array();
+  for (const auto& family : families) report["families"].push_back({{"name", family.name}, {"what", family.what}, {"use", family.use}});
   if (json) {
     for (const auto& name : file.names()) report["names"][name] = file.shape(name);
     std::printf("%s\n", report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
     return kGood;
   }
   std::printf("%s: %s, %zu tensors, %lld parameters\n", path.c_str(), file.format().c_str(), file.names().size(), static_cast<long long>(numbers));
+  for (const auto& family : families) std::printf("  %s; used by: %s\n", std::string(family.what).c_str(), std::string(family.use).c_str());
+  if (families.empty()) std::printf("  nothing that resflow knows\n");
   for (const auto& [type, counts] : types)
     std::printf("  %-6s %lld tensors, %lld parameters\n", type.c_str(), static_cast<long long>(counts.first), static_cast<long long>(counts.second));
   for (const auto& [key, value] : file.metadata()) std::printf("  %s: %s\n", key.c_str(), value.c_str());

@@ -136,3 +136,50 @@ def test_measuring_speed(tiny, tmp_path):
     assert {"machine", "version", "commit", "baseline"} <= set(report)
     for row in ("remover_alone", "restore_1_step", "restore_4_steps"):
         assert report[row]["seconds"] > 0 and report[row]["in_bare_convolutions"] > 0
+
+
+def saved(path, names):
+    safetensors.save_file({name: np.zeros((2, 2), np.float16) for name in names}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "families"),
+    [
+        (["transformer_blocks.0.attn.to_q.weight", "single_transformer_blocks.0.attn.to_q.weight"], ["flux-transformer"]),
+        (["model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "model.diffusion_model.single_blocks.0.linear1.weight",
+          "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.weight",
+          "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.weight", "vae.decoder.up.0.block.0.conv1.weight"],
+         ["flux-transformer", "t5-encoder", "clip-text", "autoencoder"]),
+        (["text_model.encoder.layers.0.mlp.fc1.weight", "vision_model.encoder.layers.0.mlp.fc1.weight"], ["clip"]),
+        (["transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", "transformer.single_transformer_blocks.0.attn.to_q.lora_B.weight"], ["lora"]),
+        (["lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", "lora_unet_double_blocks_0_img_attn_qkv.alpha"], ["lora"]),
+        (["double_blocks.0.processor.qkv_lora1.down.weight"], ["lora"]),
+        (["double_blocks.0.img_attn.qkv.lora_A.weight", "single_blocks.0.linear1.lora_A.weight"], ["lora"]),
+        (["controlnet_blocks.0.weight", "transformer_blocks.0.attn.to_q.weight"], ["flux-controlnet"]),
+        (["enc.blk.0.attn_q.weight"], ["t5-encoder"]),
+        (["encoder.layers.0.weight", "decoder.layers.0.weight"], ["autoencoder-tiny"]),
+        (["something.else"], []),
+    ],
+)  # fmt: skip
+def test_inspect_names_what_a_file_is(tmp_path, names, families):
+    """Catches: a family that another's names are taken for (a LoRA for its base, a control network for the model it copies)."""
+    report = json.loads(resflow("inspect", saved(tmp_path / "x.safetensors", names), "--json").stdout)
+    assert [family["name"] for family in report["families"]] == families
+    text = resflow("inspect", tmp_path / "x.safetensors").stdout
+    assert all(family["what"] in text and family["use"] in text for family in report["families"])
+    assert families or "nothing that resflow knows" in text
+
+
+def test_inspect_knows_our_own_files_and_counts_types_as_stored(tiny, tmp_path):
+    gguf = pytest.importorskip("gguf")
+    names = lambda path: [family["name"] for family in json.loads(resflow("inspect", path, "--json").stdout)["families"]]
+    assert names(tiny.model) == ["compact"] and names(tiny.shard) == ["resflow-shard"]
+    assert names(tiny.dr / "weights.safetensors") == names(tiny.flow / "weights.safetensors") == ["compact-part"]
+    writer = gguf.GGUFWriter(str(tmp_path / "x.gguf"), "t5encoder")
+    writer.add_tensor("enc.blk.0.attn_q.weight", np.zeros((4, 144), np.uint8), raw_dtype=gguf.GGMLQuantizationType.Q4_K)
+    writer.add_tensor("enc.output_norm.weight", np.zeros(3, np.float32))
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
+    report = json.loads(resflow("inspect", tmp_path / "x.gguf", "--json").stdout)
+    assert report["format"] == "gguf" and report["metadata"]["general.architecture"] == "t5encoder"
+    assert report["types"] == {"Q4_K": {"tensors": 1, "parameters": 1024}, "f32": {"tensors": 1, "parameters": 3}}

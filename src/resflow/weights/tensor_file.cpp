@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "resflow/core/device.h"
 #include "resflow/core/error.h"
 #include "resflow/core/registry.h"
 #include "resflow/weights/ggml_quants.h"
@@ -64,6 +65,10 @@ const std::string& TensorFile::format() const { return contents_->table.format; 
 bool TensorFile::contains(std::string_view name) const { return contents_->index.find(name) != contents_->index.end(); }
 std::vector<int64_t> TensorFile::shape(std::string_view name) const { return contents_->entry(name).shape; }
 c10::ScalarType TensorFile::dtype(std::string_view name) const { return contents_->entry(name).dtype; }
+std::string TensorFile::stored_type(std::string_view name) const {
+  const auto& entry = contents_->entry(name);
+  return entry.quantised != nullptr ? std::string(entry.quantised->name) : dtype_name(entry.dtype);
+}
 const std::map<std::string, std::string>& TensorFile::metadata() const { return contents_->table.metadata; }
 
 std::vector<std::string> TensorFile::names() const {

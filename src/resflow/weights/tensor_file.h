@@ -29,7 +29,8 @@ class TensorFile {
   std::vector<std::string> names() const;  // safetensors: in the order of their bytes; a checkpoint: as saved
   bool contains(std::string_view name) const;
   std::vector<int64_t> shape(std::string_view name) const;
-  c10::ScalarType dtype(std::string_view name) const;
+  c10::ScalarType dtype(std::string_view name) const;          // of what get() gives
+  std::string stored_type(std::string_view name) const;        // of what the file holds: "f16", "Q4_K"
   const std::map<std::string, std::string>& metadata() const;  // a checkpoint has none
 
   // On the CPU, contiguous. A view of the mapping, which lives as long as any such tensor; writing to it changes the tensor (copy on
