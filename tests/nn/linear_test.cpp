@@ -26,16 +26,30 @@ TEST_CASE("a linear is x W^T + b over the last axis, whatever stands before it")
   CHECK(at::allclose(root.plain.forward(x), (x.unsqueeze(-2) * root.plain.weight).sum(-1), 1e-5, 1e-6));
 }
 
-TEST_CASE("deltas act on the condition's tokens only") {
+TEST_CASE("deltas of the condition act on its tokens only, others on every token") {
   Root root;
   root.initialise(Stream(1, "weights"));
   const auto x = drawn("x", {5, 6});
   const auto before = root.rich.forward(x);
   root.rich.condition_up = drawn("up", {4, 2});
-  root.rich.loras.push_back({.down = drawn("lora down", {3, 6}), .up = drawn("lora up", {4, 3})});
+  root.rich.loras.push_back({.down = drawn("lora down", {3, 6}), .up = drawn("lora up", {4, 3}), .tokens = LoraTokens::condition});
   CHECK(at::equal(root.rich.forward(x), before));
   CHECK(at::equal(root.rich.forward(x, Branch::main), before));
-  CHECK((root.rich.forward(x, Branch::condition) - before).abs().min().item<double>() > 0);
+  const auto condition = root.rich.forward(x, Branch::condition);
+  CHECK((condition - before).abs().min().item<double>() > 0);
+  const LoraDelta every{.down = drawn("a", {1, 6}), .up = drawn("b", {4, 1}), .bias = drawn("c", {4}), .scale = -0.5};
+  root.rich.loras.push_back(every);
+  const auto added = -0.5 * (at::matmul(x, at::matmul(every.up, every.down).t()) + every.bias);
+  CHECK(at::allclose(root.rich.forward(x), before + added, 1e-4, 1e-5));
+  CHECK(at::allclose(root.rich.forward(x, Branch::condition), condition + added, 1e-4, 1e-5));
+}
+
+TEST_CASE("an adapter computes in the type of what it is given") {
+  Root root;
+  root.initialise(Stream(1, "weights"));
+  root.to(at::kCPU, at::kBFloat16);
+  root.plain.loras.push_back({.down = drawn("a", {3, 6}), .up = drawn("b", {4, 3})});
+  CHECK((root.plain.forward(drawn("x", {5, 6}).to(at::kBFloat16)).scalar_type() == at::kBFloat16));
 }
 
 TEST_CASE("the native delta and every attached LoRA add up, each by its own scale") {
@@ -60,4 +74,14 @@ TEST_CASE("a native delta changes nothing before it is trained, and its two halv
   const auto x = drawn("x", {5, 6});
   CHECK(at::equal(root.rich.forward(x, Branch::condition), root.rich.forward(x)));
   CHECK(root.rich.condition_down.abs().max().item<double>() > 0);  // both zero would never train
+}
+
+TEST_CASE("a linear with another weight says so") {
+  Root root;
+  root.initialise(Stream(1, "weights"));
+  const Tensor wide = drawn("wide", {4, 9});
+  root.plain.replace_weight(wide);
+  CHECK(root.plain.in() == 9);
+  CHECK(root.named_parameters().front().shape[1] == 9);
+  CHECK(root.plain.forward(drawn("x", {2, 9})).size(1) == 4);
 }

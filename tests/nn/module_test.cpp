@@ -50,6 +50,17 @@ TEST_CASE("parameters are named from the root, in order of declaration") {
   CHECK_FALSE(root.out.weight.defined());  // nothing is allocated before it is loaded
 }
 
+TEST_CASE("modules are named from the root, parents before their parts") {
+  const Root root;
+  std::vector<std::string> found;
+  for (const auto& [name, module] : root.named_modules()) {
+    found.push_back(name);
+    if (name == "blocks.1.attn.to_q") CHECK(module == &root.second.to_q);
+  }
+  CHECK(found == std::vector<std::string>{"conv_in", "blocks.0", "blocks.0.attn.to_q", "blocks.0.attn.norm_q", "blocks.1", "blocks.1.attn.to_q",
+                                          "blocks.1.attn.norm_q", "out"});
+}
+
 TEST_CASE("initialising is a function of the seed and of each tensor's name, not of what else the model has") {
   Root root, again, other;
   root.initialise(Stream(1, "weights"));

@@ -11,8 +11,26 @@ std::vector<NamedTensor> Module::named_parameters() const {
 }
 
 void Module::collect(const std::string& prefix, std::vector<NamedTensor>& out) const {
-  for (const auto& tensor : own_) out.push_back({prefix + tensor.name, tensor.slot, tensor.shape});
+  for (const auto& tensor : own_) out.push_back({prefix + tensor.name, tensor.slot, tensor.shape, tensor.quantised});
   for (const auto& [name, module] : children_) module->collect(prefix + name + ".", out);
+}
+
+std::vector<std::pair<std::string, Module*>> Module::named_modules() const {
+  std::vector<std::pair<std::string, Module*>> out;
+  collect_modules("", out);
+  return out;
+}
+
+void Module::collect_modules(const std::string& prefix, std::vector<std::pair<std::string, Module*>>& out) const {
+  for (const auto& [name, module] : children_) {
+    out.emplace_back(prefix + name, module);
+    module->collect_modules(prefix + name + ".", out);
+  }
+}
+
+void Module::redeclare(std::string_view name, std::vector<int64_t> shape) {
+  for (auto& tensor : own_)
+    if (tensor.name == name) tensor.shape = std::move(shape);
 }
 
 void Module::initialise(const Stream& stream) { initialise_under("", stream); }
@@ -26,7 +44,13 @@ void Module::initialise_under(const std::string& prefix, const Stream& stream) {
 }
 
 void Module::to(c10::Device device, c10::ScalarType dtype) {
-  for (const auto& tensor : named_parameters()) *tensor.slot = tensor.slot->to(device, dtype);
+  for (const auto& tensor : named_parameters()) {
+    if (tensor.quantised != nullptr && tensor.quantised->defined()) {
+      tensor.quantised->to(device, dtype);
+    } else {
+      *tensor.slot = tensor.slot->to(device, dtype);
+    }
+  }
 }
 
 void Module::requires_grad(bool wanted) {
