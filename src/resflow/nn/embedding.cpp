@@ -7,10 +7,10 @@
 namespace resflow::nn {
 
 Embedding::Embedding(Module& parent, const std::string& name, int64_t count, int64_t width) : Module(parent, name), count_(count), width_(width) {
-  declare("weight", weight, {count, width});
+  declare("weight", weight, {count, width}, &quantised);
 }
 
-Tensor Embedding::forward(const Tensor& numbers) const { return at::embedding(weight, numbers); }
+Tensor Embedding::forward(const Tensor& numbers) const { return quantised.defined() ? quantised.rows(numbers) : at::embedding(weight, numbers); }
 
 void Embedding::initialise_own(const Stream& stream) { weight = uniform_fan_in(stream.child("weight"), {count_, width_}); }
 

@@ -9,7 +9,8 @@ class Embedding : public Module {
  public:
   Embedding(Module& parent, const std::string& name, int64_t count, int64_t width);
   Tensor forward(const Tensor& numbers) const;  // int64 [...] -> [..., D]
-  Tensor weight;                                // [count, D]
+  Tensor weight;                                // [count, D]; undefined where `quantised` holds it
+  QuantisedWeight quantised;
 
  private:
   void initialise_own(const Stream& stream) override;

@@ -9,7 +9,6 @@
 #include <set>
 
 #include "resflow/core/error.h"
-#include "resflow/weights/ggml_quants.h"
 #include "resflow/weights/mapped_file.h"
 
 namespace resflow::weights {
@@ -169,7 +168,7 @@ TensorTable read_gguf(const std::filesystem::path& path, std::string_view bytes)
     const auto code = reader.number<uint32_t>();
     entry.begin = reader.number<uint64_t>();  // after the header, until the header's end is known
 
-    entry.quantised = quant_format(code);
+    entry.quantised = nn::quant_format(code);
     const auto type = plain_type(code);
     if (entry.quantised == nullptr && !type)
       fail(path, fmt::format("tensor '{}': ggml type {}", entry.name, code),

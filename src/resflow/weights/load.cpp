@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "resflow/core/device.h"
 #include "resflow/core/error.h"
 
 namespace resflow::weights {
@@ -40,8 +41,21 @@ Plan plan_of(const nn::Module& module, const TensorFile& file, const std::string
   return plan;
 }
 
-void carry_out(const Plan& plan, const TensorFile& file, const Conversion& conversion) {
+void carry_out(const Plan& plan, const TensorFile& file, const Conversion& asked) {
+  Conversion conversion = asked;
+  for (const auto& [parameter, name] : plan.found) conversion.keep_stored = conversion.keep_stored || file.quantised(name);
+  if (conversion.keep_stored && !conversion.dtype) conversion.dtype = at::kFloat;
   for (const auto& [parameter, name] : plan.found) {
+    if (parameter.quantised != nullptr) {
+      *parameter.quantised = {};
+      if (conversion.keep_stored && file.stored_type(name) != dtype_name(*conversion.dtype)) {
+        nn::QuantisedWeight stored = file.stored(name);
+        stored.to(conversion.device.value_or(c10::kCPU), *conversion.dtype);
+        *parameter.quantised = std::move(stored);
+        *parameter.slot = Tensor();
+        continue;
+      }
+    }
     Tensor tensor = file.get(name);
     if (conversion.device) tensor = tensor.to(*conversion.device);
     if (conversion.dtype && tensor.is_floating_point()) tensor = tensor.to(*conversion.dtype);
@@ -81,6 +95,10 @@ void load_strict(nn::Module& module, const TensorFile& file, const std::string& 
 std::vector<std::pair<std::string, Tensor>> state_of(const nn::Module& module, const std::string& prefix) {
   std::vector<std::pair<std::string, Tensor>> out;
   for (const auto& parameter : module.named_parameters()) {
+    if (parameter.quantised != nullptr && parameter.quantised->defined()) {
+      out.emplace_back(prefix + parameter.name, parameter.quantised->dequantise());
+      continue;
+    }
     TORCH_CHECK(parameter.slot->defined(), "state_of: '", parameter.name, "' is not loaded or initialised");
     out.emplace_back(prefix + parameter.name, parameter.slot->detach());
   }

@@ -24,6 +24,9 @@ struct LoadReport {
 struct Conversion {
   std::optional<c10::ScalarType> dtype;
   std::optional<c10::Device> device;
+  // Matrices of linear maps and embeddings stay as the file has them and are converted for each use (nn/quantised_weight.h). Always so where the
+  // file is quantised: then `dtype`, or float32, is what everything else becomes and what is computed in.
+  bool keep_stored = false;
 };
 
 // Fills every slot that the file has a tensor for: the file's `prefix + name` goes to the module's `name` ("dr." for a part of a
@@ -34,7 +37,7 @@ LoadReport bind(nn::Module& module, const TensorFile& file, const std::string& p
 // The same, and a UserError that names the first five where anything is missing or unexpected; then no slot is touched.
 void load_strict(nn::Module& module, const TensorFile& file, const std::string& prefix = "", const Conversion& conversion = {});
 
-// The module's tensors under `prefix + name`, for write_safetensors. They share memory with the module.
+// The module's tensors under `prefix + name`, for write_safetensors. They share memory with the module, but for what is quantised.
 std::vector<std::pair<std::string, Tensor>> state_of(const nn::Module& module, const std::string& prefix = "");
 
 }  // namespace resflow::weights

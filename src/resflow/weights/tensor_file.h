@@ -1,4 +1,5 @@
-// A file of named tensors, of any format that can be read: safetensors, PyTorch's own checkpoints and GGUF, told apart by their first bytes.
+// A file of named tensors, of any format that can be read: safetensors, PyTorch's own checkpoints and GGUF, told apart by their first bytes; or a
+// model's shards, as if they were one file.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -12,8 +13,11 @@
 #include <vector>
 
 #include "resflow/core/tensor.h"
+#include "resflow/nn/quantised_weight.h"
 
 namespace resflow::weights {
+
+class TensorSource;
 
 // An open file. Its bytes are mapped, not read: opening costs the header alone, and a tensor's pages are fetched when it is used.
 // Copies are cheap and share the mapping. Never change such a file in place while it is open: write a new one over it
@@ -22,7 +26,9 @@ class TensorFile {
  public:
   // Validates everything that describes tensors: every type, shape and place (safetensors.h, torch_checkpoint.h, gguf.h). Nothing that a file
   // holds is ever executed. Throws UserError: "[safetensors] FILE: tensor 'x': ...: wanted ..., got .... hint".
+  // An index of shards ("....index.json") opens all of them; a folder, the index or the file of weights in it (shards.h).
   static TensorFile open(const std::filesystem::path& path);
+  explicit TensorFile(std::shared_ptr<const TensorSource> source) : source_(std::move(source)) {}
 
   const std::filesystem::path& path() const;
   const std::string& format() const;       // "safetensors", "torch", "gguf"
@@ -38,10 +44,13 @@ class TensorFile {
   // of a checkpoint may share their bytes, as tied weights do. Quantised tensors of GGUF become float32. Throws UserError where absent.
   Tensor get(std::string_view name) const;
 
+  // Whether fewer bits are stored than it takes to compute: ggml's blocks, or float8.
+  bool quantised(std::string_view name) const;
+  // A matrix as the file has it, blocks and scales and all; a view of the mapping where get() is one, and of blocks always.
+  nn::QuantisedWeight stored(std::string_view name) const;
+
  private:
-  struct Contents;
-  explicit TensorFile(std::shared_ptr<const Contents> contents) : contents_(std::move(contents)) {}
-  std::shared_ptr<const Contents> contents_;
+  std::shared_ptr<const TensorSource> source_;
 };
 
 }  // namespace resflow::weights

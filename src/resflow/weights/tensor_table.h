@@ -8,18 +8,18 @@
 #include <string>
 #include <vector>
 
-namespace resflow::weights {
+#include "resflow/nn/ggml_quants.h"
 
-struct QuantFormat;
+namespace resflow::weights {
 
 // A reader has checked that every element lies inside the file and that the product of sizes and element size fits 63 bits.
 struct TensorEntry {
   std::string name;
   c10::ScalarType dtype = c10::kFloat;
   std::vector<int64_t> shape;
-  std::vector<int64_t> strides;            // in elements, each 0 or more; empty = contiguous
-  const QuantFormat* quantised = nullptr;  // blocks of the file that make `dtype`, float32; then contiguous
-  uint64_t begin = 0;                      // byte of the first element, from the start of the file; any alignment
+  std::vector<int64_t> strides;                // in elements, each 0 or more; empty = contiguous
+  const nn::QuantFormat* quantised = nullptr;  // blocks of the file that make `dtype`, float32; then contiguous
+  uint64_t begin = 0;                          // byte of the first element, from the start of the file; any alignment
 };
 
 struct TensorTable {

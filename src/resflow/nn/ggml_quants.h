@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace resflow::weights {
+namespace resflow::nn {
 
 struct QuantFormat {
   std::string_view name;  // "Q4_K"
@@ -21,4 +21,4 @@ const QuantFormat* quant_format(uint32_t code);
 // `count` whole blocks, on all cores.
 void dequantise(const QuantFormat& format, const unsigned char* blocks, int64_t count, float* out);
 
-}  // namespace resflow::weights
+}  // namespace resflow::nn

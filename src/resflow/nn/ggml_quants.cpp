@@ -1,4 +1,4 @@
-#include "resflow/weights/ggml_quants.h"
+#include "resflow/nn/ggml_quants.h"
 
 #include <ATen/Parallel.h>
 #include <c10/util/Half.h>
@@ -6,7 +6,7 @@
 #include <array>
 #include <cstring>
 
-namespace resflow::weights {
+namespace resflow::nn {
 namespace {
 
 using Bytes = const unsigned char*;
@@ -137,4 +137,4 @@ void dequantise(const QuantFormat& format, const unsigned char* blocks, int64_t 
   });
 }
 
-}  // namespace resflow::weights
+}  // namespace resflow::nn
