@@ -8,7 +8,6 @@
 #include "resflow/core/device.h"
 #include "resflow/core/error.h"
 #include "resflow/core/registry.h"
-#include "resflow/weights/ggml_quants.h"
 #include "resflow/weights/gguf.h"
 #include "resflow/weights/mapped_file.h"
 #include "resflow/weights/safetensors.h"
