@@ -52,7 +52,7 @@ const showPictures = guarded(async (keep) => {
   const { job } = item;
   const looked = candidates.looked;
   const done = item.state === "done" && job.result;
-  const path = looked ? looked.thumbnail : done ? `${job.links.result}?inline=1&n=${item.picked ?? 0}-${Date.parse(job.finished)}` : item.preview;
+  const path = looked ? pathOf(looked, job) : done ? `${job.links.result}?inline=1&n=${item.picked ?? 0}-${Date.parse(job.finished)}` : item.preview;
   const wanted = `${item.key} ${path}`;
   if (wanted === shown) return;
   shown = wanted;
@@ -64,7 +64,7 @@ const showPictures = guarded(async (keep) => {
   }) : null;
   if (item !== jobs.selected || wanted !== shown) return;
   const failed = await viewer.show({
-    before, after, keep, soft: !done && !looked, size: done && !ofOneTile ? job.result : null, label: item.name,
+    before, after, keep, soft: looked ? !looked.finished : !done, size: done && !ofOneTile ? job.result : null, label: item.name,
     names: ["Before", looked ? `Candidate ${looked.id}` : done ? "After" : "Preview"],
   });
   if (failed === null) return;
@@ -73,6 +73,10 @@ const showPictures = guarded(async (keep) => {
   if (failed.includes("after")) setText(note, done ? "This browser cannot show the result: download it" : "This browser cannot show the preview");
   else if (failed.length) setText(note, job ? "This browser cannot show the source" : "This browser cannot show this file; the server may read it");
 });
+
+// A finished candidate is there in full size.
+const pathOf = (candidate, job) =>
+  (candidate.finished ? `${job.links.candidates}/${candidate.tile}:${candidate.id}/picture?whole=1` : candidate.thumbnail);
 
 // The server's rendering of the source, or the file itself while there is none.
 async function sourceOf(item) {
@@ -103,12 +107,13 @@ function refresh() {
   document.title = busy ? `(${busy}) resflow` : "resflow";
 }
 
-let candidatesOf = "";
+// -> once they are there; asks only when something has changed.
+let candidatesOf = "", candidatesShown = null;
 function candidatesFor(item) {
   const wanted = item ? `${item.key} ${item.state} ${item.job?.searched} ${item.picked ?? 0}` : "";
-  if (wanted === candidatesOf) return;
+  if (wanted === candidatesOf) return candidatesShown;
   candidatesOf = wanted;
-  return candidates.show(item);
+  return candidatesShown = candidates.show(item);
 }
 
 let asked = 0;

@@ -117,7 +117,7 @@ export class Candidates {
 
   #card(candidate) {
     const image = element("img", { alt: "", width: 64, height: 64, loading: "lazy" });
-    this.#fetch(image, candidate.thumbnail);
+    if (candidate.thumbnail) this.#fetch(image, candidate.thumbnail);
     const mark = candidate.winner ? "In the result" : candidate.finished ? "" : "Dropped";
     return element("button", {
       type: "button", class: candidate.finished ? "card" : "card dropped", "data-candidate": nameOf(candidate), "aria-pressed": "false",

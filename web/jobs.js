@@ -7,7 +7,7 @@ import { events, json, request, send, sendPicture } from "./api.js";
 
 const LIMIT = 500;            // jobs that are listed
 const BUSY = 1500, IDLE = 15000;  // ms between two looks at the list
-const SENDERS = 2, STREAMS = 3;   // a browser has six connections to one server
+const STREAMS = 3;  // a browser has six connections to one server
 const FINAL = new Set(["done", "failed", "cancelled"]);
 
 export const isActive = (item) => ["uploading", "waiting", "queued", "running"].includes(item.state);
@@ -18,7 +18,7 @@ export class Jobs extends EventTarget {
   items = [];
   selected = null;
   #streams = new Map();  // job id -> AbortController
-  #sending = 0;
+  #sending = false;
   #timer = 0;
   #wait = 0;             // seconds; grows while the server is away
   #looking = null;
@@ -91,12 +91,13 @@ export class Jobs extends EventTarget {
   // --- sending ----------------------------------------------------------------------------------------------------------
 
   #sendNext() {
-    const next = this.items.filter((item) => !item.job && item.state === "uploading" && !item.abort).sort((a, b) => a.turn - b.turn);
-    while (this.#sending < SENDERS && next.length) this.#send(next.shift());
+    if (this.#sending) return;  // one at a time, or they would come in another order
+    const [next] = this.items.filter((item) => !item.job && item.state === "uploading").sort((a, b) => a.turn - b.turn);
+    if (next) this.#send(next);
   }
 
   async #send(item) {
-    this.#sending += 1;
+    this.#sending = true;
     item.abort = new AbortController();
     try {
       const job = await sendPicture(item.file, item.name, item.options, item.abort.signal);
@@ -121,7 +122,7 @@ export class Jobs extends EventTarget {
       }
     }
     item.abort = null;
-    this.#sending -= 1;
+    this.#sending = false;
     this.#emit("list");
     this.#sendNext();
     if (item.job) this.look();

@@ -10,9 +10,15 @@ export class Layer {
     this.height = levels[0].height;
   }
 
-  // Throws where the browser cannot decode it.
-  static async of(blob) {
-    const levels = [await createImageBitmap(blob)];
+  // most: {width, height}; what is beyond, a tile's padding at the right and the bottom, is left out. Throws where the browser cannot decode it.
+  static async of(blob, most = null) {
+    let whole = await createImageBitmap(blob);
+    if (most && whole.width >= most.width && whole.height >= most.height && whole.width * whole.height > most.width * most.height) {
+      const padded = whole;
+      whole = await createImageBitmap(padded, 0, 0, most.width, most.height);
+      padded.close();
+    }
+    const levels = [whole];
     for (let last = levels[0]; Math.max(last.width, last.height) > 2 * SMALLEST; last = levels.at(-1)) {
       const half = { resizeWidth: Math.ceil(last.width / 2), resizeHeight: Math.ceil(last.height / 2), resizeQuality: "medium" };
       levels.push(await createImageBitmap(last, half));

@@ -87,6 +87,7 @@ export class List {
     const { job } = item;
     row.open.setAttribute("aria-current", String(item === this.#jobs.selected));
     if (row.node.dataset.state !== item.state) row.node.dataset.state = item.state;
+    if (job) row.node.dataset.job = job.id;
     setText(row.name, item.name);
     row.name.title = item.name;
     let text = STATES[item.state] ?? item.state;

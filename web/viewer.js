@@ -46,22 +46,22 @@ export class Viewer extends EventTarget {
   get canCompare() { return Boolean(this.#before && this.#after); }
 
   // Shows Blobs (or null). keep: it is the same picture as before, so zoom and place stay. soft: `after` is a preview. names: what the two are
-  // called. size: {width, height} of the result where it is known. -> which of the two the browser could not decode, [] if none; null where
+  // called. size: {width, height} of the result where it is known; `after` may be padded beyond it. -> which of the two the browser could not decode, [] if none; null where
   // another call has come in between.
   async show({ before, after, keep = false, soft = false, names = ["Before", "After"], size = null, label = "" }) {
     const turn = ++this.#turn;
     const failed = [];
-    const load = async (blob, name, shown) => {
+    const load = async (blob, name, shown, size) => {
       if (!blob) return null;
       if (blob === shown?.blob) return shown;  // a new preview over the same source, say
       try {
-        return await Layer.of(blob);
+        return await Layer.of(blob, size);
       } catch {
         failed.push(name);
         return null;
       }
     };
-    const [first, second] = await Promise.all([load(before, "before", this.#before), load(after, "after", this.#after)]);
+    const [first, second] = await Promise.all([load(before, "before", this.#before, null), load(after, "after", this.#after, size)]);
     const late = turn !== this.#turn;  // something else was asked for meanwhile
     const used = late ? [this.#before, this.#after] : [first, second];
     for (const layer of [first, second, this.#before, this.#after]) if (layer && !used.includes(layer)) layer.close();
@@ -148,13 +148,10 @@ export class Viewer extends EventTarget {
     return Math.min(zoom, 8 * devicePixelRatio);  // a tiny picture is not blown up to the brim
   }
 
-  // Where the whole picture lies, in device pixels: on the pixel grid, or 100 % would not be crisp.
+  // Where the whole picture lies, in device pixels.
   #place(pane) {
     const width = this.#width * this.#zoom, height = this.#height * this.#zoom;
-    return {
-      x: Math.round(pane.x + pane.width / 2 - this.#center.x * width), y: Math.round(pane.y + pane.height / 2 - this.#center.y * height),
-      width, height,
-    };
+    return { x: pane.x + pane.width / 2 - this.#center.x * width, y: pane.y + pane.height / 2 - this.#center.y * height, width, height };
   }
 
   // The picture cannot be lost: some of it always covers the middle.
@@ -211,6 +208,9 @@ export class Viewer extends EventTarget {
   #layer(layer, pane, clip) {
     if (!layer) return;
     const place = this.#place(pane);
+    // On the pixel grid, or 100 % would not be crisp.
+    place.x = Math.round(place.x);
+    place.y = Math.round(place.y);
     const left = Math.max(clip.x, place.x), top = Math.max(clip.y, place.y);
     const right = Math.min(clip.x + clip.width, place.x + place.width), bottom = Math.min(clip.y + clip.height, place.y + place.height);
     if (right <= left || bottom <= top) return;
