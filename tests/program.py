@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESFLOW = os.environ.get("RESFLOW", str(ROOT / "build" / "resflow"))
+JOURNAL = ".resflow-journal.sqlite"
 GOOD, SOME_FAILED, USER_ERROR, CANCELLED = 0, 1, 2, 130
 
 
@@ -23,5 +24,5 @@ def started(*arguments):
 
 
 def files_in(folder):
-    """Every file below, hidden ones too: what was half-written would show."""
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if not path.is_dir())
+    """Every file below, hidden ones too: what was half-written would show. But for the journal of a batch."""
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if not path.is_dir() and path.name != JOURNAL)

@@ -31,5 +31,6 @@ done
 "$program" train configs/dr.toml
 "$program" train configs/dr_finish.toml
 "$program" train configs/flow.toml
-"$program" merge runs/dr_finish/weights.safetensors runs/flow/weights.safetensors -o runs/compact.safetensors
-printf '\n  model     runs/compact.safetensors   (resflow restore --model runs/compact.safetensors ...)\n  records   runs/dr and runs/flow: log.jsonl, TensorBoard events, sample pictures\n'
+"$program" train configs/flow_finish.toml
+"$program" merge runs/dr_finish/weights.safetensors runs/flow_finish/weights.safetensors -o runs/compact.safetensors
+printf '\n  model     runs/compact.safetensors   (resflow restore --model runs/compact.safetensors ...)\n  records   runs/*: log.jsonl, TensorBoard events, sample pictures\n'

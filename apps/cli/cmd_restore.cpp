@@ -6,15 +6,17 @@
 #include "command.h"
 #include "resflow/core/log.h"
 #include "resflow/restore/batch.h"
+#include "resflow/restore/journal.h"
 #include "resflow/restore/trace_files.h"
+#include "resflow/restore/watch.h"
 
 namespace resflow::cli {
 namespace {
 
 struct State {
   std::vector<std::string> inputs;
-  std::string output, compare, trace;
-  bool json = false;
+  std::string output, compare, trace, log;
+  bool json = false, recursive = false, skip_existing = false, journal = true, watch = false;
   restore::ModelOptions model;
   restore::BatchOptions batch;
 };
@@ -24,6 +26,7 @@ void print_item(const Json& entry) {
     log_warn(entry["error"].get<std::string>());
     return;
   }
+  if (entry.contains("skipped")) return;
   for (const auto& note : entry.value("notes", std::vector<std::string>{})) log_warn(entry["input"].get<std::string>() + ": " + note);
   const auto& result = entry["result"];
   log_info(fmt::format("{} -> {}  {}x{}, {:.1f} s", entry["input"].get<std::string>(), entry["output"].get<std::string>(), result["width"].dump(),
@@ -46,6 +49,15 @@ void check_trace(const State& state) {
     throw_user_error({.where = "--trace", .problem = "nothing is searched", .hint = "Add --search resflow"});
 }
 
+// Goes on until it is stopped: that is how it ends.
+int watch(const State& state, const restore::Restorer& restorer, const Job& job, const std::function<void(const Json&)>& on_item) {
+  const restore::WatchOptions options{
+      .inputs = state.inputs, .output = state.output, .format = state.batch.encode.format, .recursive = state.recursive};
+  log_info(fmt::format("watching {} folder{}; Ctrl-C ends it", state.inputs.size(), state.inputs.size() == 1 ? "" : "s"));
+  restore::watch(restorer, options, state.batch, job, on_item);
+  return kGood;
+}
+
 int run(State& state) {
   check_fields(state.model);
   restore::check_options(state.batch.restore);
@@ -54,8 +66,15 @@ int run(State& state) {
   check_fields(state.batch.limits);
   check_trace(state);
   const std::string& format = state.batch.encode.format;
-  const auto items = restore::plan_batch(state.inputs, state.output, format);
-  if (!state.compare.empty()) check_compare(state.compare, items);
+  std::vector<restore::BatchItem> items;
+  if (state.watch) {
+    restore::check_watch(state.inputs, state.output);
+    if (!state.compare.empty()) throw_user_error({.where = "--compare", .problem = "not together with --watch"});
+  } else {
+    const auto found = restore::find_pictures(state.inputs, {.recursive = state.recursive, .skip = state.output});
+    items = restore::plan_batch(found, state.inputs, state.output, format);
+    if (!state.compare.empty()) check_compare(state.compare, items);
+  }
   // Only the folder's names depend on --format; a file's format is its extension.
   if (items.size() == 1 && items[0].output == std::filesystem::path(state.output)) {
     if (format != "auto" && format != image::format_of_extension(state.output))
@@ -66,12 +85,24 @@ int run(State& state) {
   const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
   state.batch.compare = state.compare;
   state.batch.trace = state.trace;
-  const auto result = restore::run_batch(restorer, items, state.batch, job, [](const Json& entry) {
+  state.batch.log = state.log;
+  state.batch.skip_existing = state.skip_existing;
+  // A single named result is made anew each time; a folder's are kept account of.
+  const bool into_folder = state.watch || items.size() > 1 || items[0].output != std::filesystem::path(state.output);
+  if (state.journal && into_folder) state.batch.journal = restore::journal_path(state.output);
+  const auto on_item = [](const Json& entry) {
     end_progress();
     print_item(entry);
-  });
+  };
+  if (state.watch) return watch(state, restorer, job, on_item);
+  const auto result = restore::run_batch(restorer, items, state.batch, job, on_item);
+  if (result.skipped > 0)
+    log_info(fmt::format("{} of {} pictures left out: their results are there{}", result.skipped, items.size(),
+                         state.batch.journal.empty() ? "" : " (--no-journal makes them anew)"));
   if (state.json)
-    std::printf("%s\n", Json({{"items", result.items}, {"failed", result.failed}}).dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf("%s\n", Json({{"items", result.items}, {"failed", result.failed}, {"skipped", result.skipped}})
+                            .dump(2, ' ', false, Json::error_handler_t::replace)
+                            .c_str());
   if (interrupted().stop_requested()) return kCancelled;  // a search that was stopped has given its best so far
   if (result.failed == 0) return kGood;
   if (items.size() > 1) {
@@ -91,6 +122,12 @@ std::function<int()> command_restore(CLI::App& app) {
   app.add_option("-o,--output", state->output, "A file, or a folder (kept stems)")->required();
   app.add_option("--compare", state->compare, "Also write source and result side by side to this file");
   app.add_flag("--json", state->json, "Print what was done as JSON");
+  app.add_flag("-r,--recursive", state->recursive, "Folders' subfolders too; the results keep their structure");
+  app.add_flag("--skip-existing", state->skip_existing, "Leave out pictures whose result is there, whatever made it");
+  app.add_flag("--journal,!--no-journal", state->journal,
+               "Keep account of a folder's results in it, so that the same command goes on where a crash ended it (default: on)");
+  app.add_option("--log", state->log, "Append a JSON line for each picture to this file");
+  app.add_flag("--watch", state->watch, "Keep watching the folders, and restore what is put into them, until Ctrl-C");
   app.add_option("--trace", state->trace, "Write what the search did to this JSON file (several pictures: a folder)");
   app.add_option("--trace-pictures", state->batch.trace_pictures,
                  "Beside the trace: nothing, small pictures of all candidates, or also the finished ones whole, for `resflow search-report --pick`")
@@ -104,6 +141,8 @@ std::function<int()> command_restore(CLI::App& app) {
   add_options(app, state->batch.limits, "", "Files");
   app.footer(
       "Examples:\n  resflow restore old.jpg -o restored.png\n  resflow restore scans/ -o restored/ --format tiff --scale 2\n"
+      "  resflow restore archive/ -o restored/ --recursive --log restored.jsonl     # stopped? The same line goes on\n"
+      "  resflow restore inbox/ -o outbox/ --watch\n"
       "  resflow restore 'album/*.jpg' -o out/ --sigma-s 0.3 --seed 7 --steps 8\n"
       "  resflow restore old.jpg -o best.png --search resflow --candidates 8 --time 60s --trace run.json\n"
       "Exit codes: 0 all good, 1 some pictures failed, 2 wrong input or option, 70 bug, 130 cancelled.");

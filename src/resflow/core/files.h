@@ -13,6 +13,9 @@ namespace resflow {
 void write_atomically(const std::filesystem::path& target, const std::function<void(const std::filesystem::path&)>& write);
 void write_text_atomically(const std::filesystem::path& target, std::string_view text);
 
+// Removes what write_atomically left in the folder when its process was killed; files of processes that run are kept.
+void remove_leftovers(const std::filesystem::path& folder);
+
 // Creates the folder and those above it, where they are missing. Throws UserError where it cannot be, or where nothing could be
 // written into it (a read-only disk, missing rights). "" is the current folder.
 void create_folder(const std::filesystem::path& folder);

@@ -11,8 +11,9 @@
 namespace resflow {
 
 struct Progress {
-  std::string stage;         // "denoise", "decode", ...
-  int64_t done = 0, of = 0;  // units of the stage; of = 0: unknown
+  std::string stage;               // "denoise", "decode", ...
+  int64_t done = 0, of = 0;        // units of the stage; of = 0: unknown
+  int64_t item = 0, of_items = 1;  // which of several pictures this is about, from 0
 };
 
 // What a long-running call is given: report() may be called from any thread that runs the work; a stop is asked through `stop`.

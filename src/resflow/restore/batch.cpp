@@ -1,19 +1,20 @@
 #include "resflow/restore/batch.h"
 
 #include <ATen/ATen.h>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <glob.h>
 
-#include <algorithm>
-#include <cctype>
-#include <map>
+#include <chrono>
 #include <optional>
 #include <set>
 
 #include "resflow/core/files.h"
+#include "resflow/core/io_thread.h"
 #include "resflow/core/log.h"
 #include "resflow/image/resize.h"
 #include "resflow/image/side_by_side.h"
+#include "resflow/restore/batch_log.h"
+#include "resflow/restore/journal.h"
 #include "resflow/restore/trace_files.h"
 
 namespace resflow::restore {
@@ -21,120 +22,213 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<fs::path> expand_glob(const std::string& pattern) {
-  glob_t found{};
-  std::vector<fs::path> out;
-  if (::glob(pattern.c_str(), GLOB_TILDE, nullptr, &found) == 0)
-    for (size_t i = 0; i < found.gl_pathc; ++i)
-      if (!fs::is_directory(found.gl_pathv[i])) out.emplace_back(found.gl_pathv[i]);
-  ::globfree(&found);
-  return out;
+// Pictures above this are not held three at a time (one read ahead, one at work, one being written): 12 bytes a pixel each.
+constexpr double kReadAheadPixels = 32e6;
+
+std::string now_in_words() {
+  const auto now = std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}Z", now);
 }
 
-// What can be read and not written, by its extension.
-bool only_readable(const fs::path& path) {
-  static const std::set<std::string> extensions{".heic", ".heif", ".jxl", ".gif", ".bmp", ".ppm", ".pgm", ".pnm"};
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
-  return extensions.contains(extension);
-}
-bool named_as_picture(const fs::path& path) { return only_readable(path) || !image::format_of_extension(path).empty(); }
-
-std::vector<fs::path> pictures_in(const fs::path& folder) {
-  std::vector<fs::path> out;
-  for (const auto& item : fs::directory_iterator(folder))
-    if (item.is_regular_file() && !item.path().filename().string().starts_with('.') && named_as_picture(item.path())) out.push_back(item.path());
-  std::sort(out.begin(), out.end());
-  return out;
-}
-
-fs::path result_name(const fs::path& input, const std::string& format) {
-  std::string extension = format;
-  if (format == "auto") {
-    const std::string own = image::format_of_extension(input);
-    extension = !own.empty() && image::can_write(own) ? input.extension().string().substr(1) : "png";
+// What is told of an error that only this picture has; others go on up.
+template <class Action>
+std::optional<std::string> failure_of(Action&& action) {
+  try {
+    action();
+    return std::nullopt;
+  } catch (const UserError& error) {
+    return error.what();
+  } catch (const std::bad_alloc& error) {
+    return readable_message(error);
+  } catch (const c10::Error& error) {
+    if (!readable_message(error).starts_with("out of memory")) throw;
+    return readable_message(error);
   }
-  return input.stem().string() + "." + extension;
 }
 
-Json restore_one(const Restorer& restorer, const BatchItem& item, const BatchOptions& options, const fs::path& trace, const Job& job) {
-  const image::Picture source = image::read_picture(item.input, options.limits);
-  std::optional<TraceWriter> writer;
-  if (!trace.empty()) writer.emplace(trace, options.trace_pictures);
-  const Restored restored = restorer.restore(source, options.restore, options.search, job, writer ? writer->watch() : SearchWatch{});
-  auto notes = source.notes;
-  for (auto& note : write_restored(item.output, restored, options.encode)) notes.push_back(std::move(note));
-  Json entry = {{"input", item.input.string()}, {"output", item.output.string()}};
-  entry.update(restored.manifest);
-  if (!notes.empty()) entry["notes"] = notes;
-  if (writer) {
-    writer->write(restored, item.input, item.output);
-    entry["trace"] = trace.string();
-  }
-  if (!options.compare.empty()) {
-    const Tensor& pixels = restored.picture.pixels;
-    const Tensor before = image::resize(source.pixels, pixels.size(1), pixels.size(2)).clamp_(0, 1);
-    image::Picture sheet;
-    sheet.pixels = image::side_by_side({before, pixels});
-    image::write_picture(options.compare, sheet);
-    entry["compare"] = options.compare.string();
-  }
-  return entry;
+bool reads_ahead(const fs::path& input, const RestoreOptions& options) {
+  bool small = false;
+  failure_of([&] {
+    const auto info = image::probe(input);
+    const Size size = target_size(options, {.width = info.width, .height = info.height});
+    small = static_cast<double>(size.width) * static_cast<double>(size.height) <= kReadAheadPixels;
+  });
+  return small;
 }
+
+// One run over a list of pictures.
+class Run {
+ public:
+  Run(const Restorer& restorer, const BatchOptions& options, const std::function<void(const Json&)>& on_item)
+      : restorer_(restorer), options_(options), on_item_(on_item) {}
+
+  void prepare(const std::vector<BatchItem>& items) {
+    std::set<fs::path> folders;
+    for (const auto& item : items)
+      if (folders.insert(item.output.parent_path()).second) create_folder(item.output.parent_path());
+    if (!options_.compare.empty()) create_folder(options_.compare.parent_path());
+    trace_folder_ = items.size() > 1 || !options_.trace.has_filename() || fs::is_directory(options_.trace);
+    if (!options_.trace.empty()) create_folder(trace_folder_ ? options_.trace : options_.trace.parent_path());
+    if (!options_.log.empty()) log_.emplace(options_.log);
+    if (options_.journal.empty()) return;
+    journal_.emplace(options_.journal, settings());
+    for (const auto& folder : folders) remove_leftovers(folder);
+  }
+
+  // The entry of a picture that needs nothing done.
+  std::optional<Json> skipped(const BatchItem& item) {
+    if (journal_)
+      if (auto entry = journal_->done(item)) {
+        if (log_) log_->add(*entry);  // where the last run ended between the two
+        (*entry)["skipped"] = "done before";
+        return entry;
+      }
+    if (options_.skip_existing && fs::exists(item.output))
+      return Json{{"input", item.input.string()}, {"output", item.output.string()}, {"skipped", "the result exists"}};
+    return std::nullopt;
+  }
+
+  BatchResult restore(const std::vector<BatchItem>& items, const Job& job) {
+    std::vector<BatchItem> todo;
+    for (const auto& item : items)
+      if (auto entry = skipped(item)) {
+        ++result_.skipped;
+        on_item_(*entry);
+        result_.items.push_back(std::move(*entry));
+      } else {
+        todo.push_back(item);
+      }
+    std::future<Source> next;
+    IoThread io;  // ends before what its work refers to
+    for (size_t i = 0; i < todo.size(); ++i) {
+      job.throw_if_stopped();
+      if (!next.valid()) next = io.run([this, &item = todo[i]] { return read(item); });
+      Source source = next.get();
+      if (i + 1 < todo.size() && reads_ahead(todo[i + 1].input, options_.restore)) next = io.run([this, &item = todo[i + 1]] { return read(item); });
+      Job part{.on_progress =
+                   [&job, i, &todo](Progress progress) {
+                     progress.item = static_cast<int64_t>(i);
+                     progress.of_items = static_cast<int64_t>(todo.size());
+                     job.report(progress);
+                   },
+               .stop = job.stop};
+      auto made = make(todo[i], std::move(source), part);
+      finish_writing();
+      const bool alone = made->restored && made->restored->picture.pixels.numel() / 3 > static_cast<int64_t>(kReadAheadPixels);
+      writing_ = io.run([this, made] { return write(*made); });
+      if (alone) finish_writing();
+    }
+    finish_writing();
+    return std::move(result_);
+  }
+
+ private:
+  struct Source {
+    image::Picture picture;
+    std::optional<std::string> error;
+  };
+  struct Made {
+    BatchItem item;
+    std::vector<std::string> notes;
+    std::optional<Restored> restored;
+    std::optional<TraceWriter> writer;
+    fs::path trace;
+    Tensor before;  // the source's pixels, where they are shown beside the result
+    std::optional<std::string> error;
+  };
+
+  Json settings() const {
+    return {{"restore", fields_to_json(options_.restore)},
+            {"search", fields_to_json(options_.search)},
+            {"files", fields_to_json(options_.encode)},
+            {"model", restorer_.fingerprint()}};
+  }
+
+  Source read(const BatchItem& item) {
+    if (journal_) journal_->started(item);
+    Source source;
+    source.error = failure_of([&] { source.picture = image::read_picture(item.input, options_.limits); });
+    return source;
+  }
+
+  std::shared_ptr<Made> make(const BatchItem& item, Source source, const Job& job) {
+    auto made = std::make_shared<Made>();
+    made->item = item;
+    made->notes = source.picture.notes;
+    made->error = source.error;
+    if (made->error) return made;
+    made->error = failure_of([&] {
+      if (!options_.trace.empty()) {
+        made->trace = trace_folder_ ? options_.trace / (item.output.stem().string() + ".json") : options_.trace;
+        made->writer.emplace(made->trace, options_.trace_pictures);
+      }
+      made->restored =
+          restorer_.restore(source.picture, options_.restore, options_.search, job, made->writer ? made->writer->watch() : SearchWatch{});
+    });
+    if (!options_.compare.empty()) made->before = source.picture.pixels;
+    return made;
+  }
+
+  Json write(Made& made) {
+    const BatchItem& item = made.item;
+    Json entry = {{"input", item.input.string()}};
+    if (!made.error) {
+      made.error = failure_of([&] {
+        Json told = {{"input", item.input.string()}, {"output", item.output.string()}};
+        told.update(made.restored->manifest);
+        told["finished"] = now_in_words();
+        if (journal_) journal_->writing(item, told);
+        auto notes = std::move(made.notes);
+        for (auto& note : write_restored(item.output, *made.restored, options_.encode)) notes.push_back(std::move(note));
+        if (!notes.empty()) told["notes"] = notes;
+        if (made.writer) {
+          made.writer->write(*made.restored, item.input, item.output);
+          told["trace"] = made.trace.string();
+        }
+        if (!options_.compare.empty()) {
+          const Tensor& pixels = made.restored->picture.pixels;
+          image::Picture sheet;
+          sheet.pixels = image::side_by_side({image::resize(made.before, pixels.size(1), pixels.size(2)).clamp_(0, 1), pixels});
+          image::write_picture(options_.compare, sheet);
+          told["compare"] = options_.compare.string();
+        }
+        entry = std::move(told);
+      });
+    }
+    if (made.error) {
+      entry["error"] = *made.error;
+      entry["finished"] = now_in_words();
+    }
+    if (journal_) journal_->finished(item, entry);
+    if (log_) log_->add(entry);
+    return entry;
+  }
+
+  void finish_writing() {
+    if (!writing_.valid()) return;
+    Json entry = writing_.get();
+    if (entry.contains("error")) ++result_.failed;
+    on_item_(entry);
+    result_.items.push_back(std::move(entry));
+  }
+
+  const Restorer& restorer_;
+  const BatchOptions& options_;
+  const std::function<void(const Json&)>& on_item_;
+  bool trace_folder_ = false;
+  std::optional<Journal> journal_;
+  std::optional<BatchLog> log_;
+  std::future<Json> writing_;
+  BatchResult result_;
+};
 
 }  // namespace
 
-std::vector<fs::path> list_pictures(const std::vector<std::string>& inputs) {
-  std::vector<fs::path> out;
-  std::set<fs::path> seen;
-  for (const auto& input : inputs) {
-    std::vector<fs::path> here;
-    if (fs::is_directory(input)) {
-      here = pictures_in(input);
-      if (here.empty()) throw_user_error({.where = input, .problem = "the folder has no pictures"});
-    } else if (!fs::exists(input) && input.find_first_of("*?[") != std::string::npos) {
-      here = expand_glob(input);
-      if (here.empty()) throw_user_error({.where = input, .problem = "the pattern matches no file"});
-    } else {
-      here = {input};  // missing files are told one by one, after the rest is done
-    }
-    for (auto& path : here)
-      if (seen.insert(path.lexically_normal()).second) out.push_back(std::move(path));
-  }
-  return out;
-}
-
-std::vector<BatchItem> plan_batch(const std::vector<std::string>& inputs, const fs::path& output, const std::string& format) {
-  const auto files = list_pictures(inputs);
-  if (files.empty()) throw_user_error({.where = "inputs", .problem = "no picture"});
-  const bool named_folder = !output.has_filename() || fs::is_directory(output);
-  if (!named_folder && only_readable(output))
-    throw_user_error(
-        {.where = output.string(), .problem = "this format cannot be written", .wanted = "an extension .png .jpg .webp .tif .avif, or a folder"});
-  const bool single_file = files.size() == 1 && !fs::is_directory(inputs[0]) && !named_folder && !image::format_of_extension(output).empty();
-  if (!single_file && !named_folder && output.has_extension() && !image::format_of_extension(output).empty())
-    throw_user_error(
-        {.where = output.string(), .problem = fmt::format("{} inputs, one output file", files.size()), .wanted = "a folder as --output"});
-  if (!single_file && fs::exists(output) && !fs::is_directory(output))
-    throw_user_error({.where = output.string(), .problem = "is a file", .wanted = "a folder, or a file with a picture's extension"});
-  std::vector<BatchItem> items;
-  std::map<fs::path, fs::path> taken;
-  std::set<fs::path> sources;
-  std::error_code ignored;
-  for (const auto& input : files) sources.insert(fs::weakly_canonical(input, ignored));
-  for (const auto& input : files) {
-    const fs::path to = single_file ? output : output / result_name(input, format);
-    if (const auto [other, fresh] = taken.emplace(to.lexically_normal(), input); !fresh)
-      throw_user_error({.where = to.string(),
-                        .problem = "two inputs would be written there: " + other->second.string() + " and " + input.string(),
-                        .hint = "Restore them into different folders"});
-    if (fs::equivalent(to, input, ignored) || sources.contains(fs::weakly_canonical(to, ignored)))
-      throw_user_error({.where = to.string(), .problem = "the result would replace a source", .hint = "Choose another --output"});
-    if (const std::string own = image::format_of_extension(to); !image::can_write(own))
-      throw_user_error({.where = to.string(), .problem = "the installed libvips cannot write " + own, .hint = "Use --format png"});
-    items.push_back({input, to});
-  }
-  return items;
+BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const BatchOptions& options, const Job& job,
+                      const std::function<void(const Json&)>& on_item) {
+  Run run(restorer, options, on_item);
+  run.prepare(items);
+  return run.restore(items, job);
 }
 
 std::vector<std::string> write_restored(const fs::path& path, const Restored& restored, image::EncodeOptions encode) {
@@ -144,34 +238,6 @@ std::vector<std::string> write_restored(const fs::path& path, const Restored& re
   encode.text["resflow"] = told.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (restored.picture.grey) encode.grey = true;
   return image::write_picture(path, restored.picture, encode);
-}
-
-BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& items, const BatchOptions& options, const Job& job,
-                      const std::function<void(const Json&)>& on_item) {
-  BatchResult result;
-  if (!items.empty()) create_folder(items.front().output.parent_path());
-  if (!options.compare.empty()) create_folder(options.compare.parent_path());
-  const bool folder = items.size() > 1 || !options.trace.has_filename() || fs::is_directory(options.trace);
-  if (!options.trace.empty()) create_folder(folder ? options.trace : options.trace.parent_path());
-  for (const auto& item : items) {
-    Json entry;
-    try {
-      job.throw_if_stopped();
-      const fs::path trace = options.trace.empty() || !folder ? options.trace : options.trace / (item.output.stem().string() + ".json");
-      entry = restore_one(restorer, item, options, trace, job);
-    } catch (const UserError& error) {
-      entry = {{"input", item.input.string()}, {"error", error.what()}};
-    } catch (const std::bad_alloc& error) {
-      entry = {{"input", item.input.string()}, {"error", readable_message(error)}};
-    } catch (const c10::Error& error) {
-      if (!readable_message(error).starts_with("out of memory")) throw;
-      entry = {{"input", item.input.string()}, {"error", readable_message(error)}};
-    }
-    if (entry.contains("error")) ++result.failed;
-    on_item(entry);
-    result.items.push_back(std::move(entry));
-  }
-  return result;
 }
 
 std::string parameters_text(const Json& manifest) {

@@ -145,6 +145,7 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
     alpha_plan.strength = 0;
     alpha_plan.sigmas.clear();
     alpha_plan.searched.clear();
+    alpha_plan.watch = {};
     alpha_plan.color_by_tile = false;
     out.picture.alpha = restore_pixels(source.alpha.expand({3, -1, -1}).contiguous(), alpha_plan, job).mean(0, /*keepdim=*/true);
   } else if (source.alpha.defined()) {
@@ -190,7 +191,9 @@ Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Jo
     Tensor enlarged = image::resize_region(pixels, plan.size.height, plan.size.width, inside).clamp_(0, 1).unsqueeze(0);  // [1, 3, h, w]
     if (inside.height < tile.height || inside.width < tile.width)
       enlarged = at::replication_pad2d(enlarged, {0, tile.width - inside.width, 0, tile.height - inside.height});
-    blender.add(tile, restore_tile(enlarged, tile, plan, job));
+    const Tensor restored = restore_tile(enlarged, tile, plan, job);  // [3, h, w]
+    tell_estimate([&] { return restored; }, tile, plan);
+    blender.add(tile, restored);
   }
   return blender.result().narrow(1, 0, plan.size.height).narrow(2, 0, plan.size.width).clamp_(0, 1).contiguous();
 }
@@ -215,12 +218,26 @@ Tensor Restorer::restore_tile(const Tensor& enlarged, const image::Tile& tile, c
       restored = search_tile(enlarged, {velocity, restored, *sampler, draw}, tile, plan, job);
     } else {
       const Tensor z = restored + plan.sigmas.front() * plan.sigma_s * draw(plan.noise);
-      restored = flow::denoise(velocity, z, plan.sigmas, *sampler, {.on_progress = [&](const Progress&) { report(); }, .stop = job.stop});
+      const flow::VelocityFn watched = [&](const Tensor& at, double t) {
+        const Tensor v = velocity(at, t);
+        tell_estimate([&] { return flow::predict_x0(at, v, t); }, tile, plan);
+        return v;
+      };
+      restored = flow::denoise(watched, z, plan.sigmas, *sampler, {.on_progress = [&](const Progress&) { report(); }, .stop = job.stop});
     }
   } else {
     report();
   }
   return color_fixed(restored.to(at::kCPU, at::kFloat), enlarged, plan).squeeze(0);
+}
+
+void Restorer::tell_estimate(const std::function<Tensor()>& x0, const image::Tile& tile, const Plan& plan) {
+  if (!plan.watch.on_estimate || !plan.watch.wants_estimate || !plan.watch.wants_estimate()) return;
+  const image::Region part{
+      .y = tile.y, .x = tile.x, .height = std::min(tile.height, plan.size.height - tile.y), .width = std::min(tile.width, plan.size.width - tile.x)};
+  const Tensor estimate = x0();  // [.., 3, h, w]; of a judged candidate already without the padding
+  const Tensor inside = estimate.reshape({3, estimate.size(-2), estimate.size(-1)}).narrow(1, 0, part.height).narrow(2, 0, part.width);
+  plan.watch.on_estimate(part, inside.to(at::kCPU, at::kFloat).clamp(0, 1));
 }
 
 Tensor Restorer::color_fixed(const Tensor& restored, const Tensor& enlarged, const Plan& plan) {
@@ -251,8 +268,10 @@ Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, c
   };
   problem.decode = [&](const Tensor& x0) { return inside(x0).clamp(0, 1); };
   problem.judges = panel_->judges({.lq = lq.clamp(0, 1).unsqueeze(0), .reference = inside(sampling.reference).clamp(0, 1)});
-  if (plan.watch.on_candidate)
-    problem.on_candidate = [&](const search::TraceCandidate& candidate, const Tensor& image) { plan.watch.on_candidate(done, candidate, image); };
+  problem.on_candidate = [&](const search::TraceCandidate& candidate, const Tensor& image) {
+    if (plan.watch.on_candidate) plan.watch.on_candidate(done, candidate, image);
+    tell_estimate([&] { return image; }, tile, plan);
+  };
   problem.job.stop = job.stop;
   problem.job.on_progress = [&](const Progress& p) {
     job.report({.stage = "search", .done = static_cast<int64_t>(done) * p.of + p.done, .of = static_cast<int64_t>(tiles) * p.of});

@@ -41,13 +41,18 @@ struct Restored {
   std::vector<SearchedTile> searched;  // in the order of the tiles; empty without a search
 };
 
-// What a caller may watch of the searches, to keep pictures of them. Tiles are told one after another; called from the restoring thread.
+// What a caller may watch while a picture is made: searches, to keep pictures of them, and the estimates of all. Tiles are told one after
+// another; called from the restoring thread.
 struct SearchWatch {
   // A candidate was judged, by this estimate: [3, h, w] within the picture, 0..1. A candidate that is judged again is told again.
   std::function<void(size_t tile, const search::TraceCandidate&, const Tensor& image)> on_candidate;
   // A tile is done: its trace, and pixels(id) of each finished candidate and of the winner, as they would be blended: [3, tile, tile] with the
   // padding.
   std::function<void(size_t tile, const search::Trace& trace, const std::vector<std::pair<int64_t, Tensor>>& finished)> on_tile;
+  // The running estimate x0_hat of a part of the result, [3, h, w], 0..1, on the CPU: after a model call, of a judged candidate, and of a tile
+  // that is done. Told only where wants_estimate() says so, which is asked before each: copying it from the device has its price.
+  std::function<bool()> wants_estimate;
+  std::function<void(const image::Region& part, const Tensor& image)> on_estimate;
 };
 
 // Holds a loaded model. restore() may be called again and again; not from two threads at once.
@@ -62,6 +67,8 @@ class Restorer {
 
   // What the model's own weights ask for.
   const models::CompactDefaults& defaults() const { return model_->defaults; }
+  // Of the weights' bytes.
+  const std::string& fingerprint() const { return model_->fingerprint; }
 
   // Memory: 12 bytes a pixel of the source and of the result, and what one tile needs. Reports stage "restore", one unit a step of
   // a tile. Throws UserError (options), Cancelled.
@@ -89,6 +96,7 @@ class Restorer {
   Tensor restore_tile(const Tensor& enlarged, const image::Tile& tile, const Plan& plan, const Job& job) const;
   static Tensor color_fixed(const Tensor& restored, const Tensor& enlarged, const Plan& plan);  // where that is done by tile
   Tensor search_tile(const Tensor& enlarged, const Sampling& sampling, const image::Tile& tile, const Plan& plan, const Job& job) const;
+  static void tell_estimate(const std::function<Tensor()>& x0, const image::Tile& tile, const Plan& plan);  // x0() -> [.., 3, h, w]
 
   ModelOptions options_;
   c10::Device device_;

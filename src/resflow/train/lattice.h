@@ -6,12 +6,13 @@
 
 namespace resflow::train {
 
-// The pattern of each picture, in units of the clean picture's local detail; differentiable. Two parts, each of mean 0 where nothing repeats:
-// the mean error at each place of a cell, cells of even and odd rows and columns apart (or the pattern would alternate), and how unevenly
-// detail is spread over a cell's columns and rows. image, clean [B, 3, H, W], 0..1; H, W multiples of 32. -> [B, kLatticeSize]
+// The pattern of each picture, in units of the clean picture's local detail; differentiable. Three parts, each of mean 0 where nothing repeats:
+// the mean error at each place of a cell, cells of even and odd rows and columns apart (or the pattern would alternate); how unevenly
+// detail is spread over a cell's columns and rows; and how unevenly the steps between neighbours are, less the slope around them: the outlines of
+// cells that bend slightly at their borders. image, clean [B, 3, H, W], 0..1; H, W multiples of 32. -> [B, kLatticeSize]
 Tensor lattice_pattern(const Tensor& image, const Tensor& clean);
 
-inline constexpr int64_t kLatticeCell = 16, kLatticeErrors = 3 * 4 * kLatticeCell * kLatticeCell, kLatticeSize = kLatticeErrors + 2 * kLatticeCell;
+inline constexpr int64_t kLatticeCell = 16, kLatticeErrors = 3 * 4 * kLatticeCell * kLatticeCell, kLatticeSize = kLatticeErrors + 4 * kLatticeCell;
 
 // A running mean of patterns, and the loss drawn from it: how far each picture's pattern goes in the remembered direction, squared. In the
 // mean that is the square of what repeats, and next to nothing of what a single picture shows by chance. Never below 0 and 0 where the pattern is
@@ -22,7 +23,8 @@ class LatticeMemory {
   static constexpr double kDecay = 0.98;
 
   LatticeMemory();
-  // patterns [B, kLatticeSize] -> scalar, >= 0: mean squared error pattern + mean squared unevenness, as far as they lie along the running mean
+  // patterns [B, kLatticeSize] -> scalar, >= 0: mean squared error pattern + mean squared unevenness of detail and of steps, as far as they lie along
+  // the running mean
   Tensor loss(const Tensor& patterns) const;
   // The same measure of the running mean itself, >= 0.
   double size() const;
