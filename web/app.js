@@ -37,8 +37,6 @@ function select(item) {
   if (item === jobs.selected) return;
   jobs.select(item);
   shown = "";
-  const hash = item?.job ? `#${item.job.id}` : "";
-  if (location.hash !== hash) history.replaceState(null, "", hash || location.pathname + location.search);
   refresh();
   showPictures(false);
   if (item) list.reveal(item);
@@ -98,6 +96,9 @@ function refresh() {
   }
   list.update();
   facts.show(jobs.selected);
+  // The address names the job, so that a reload shows it again.
+  const hash = jobs.selected?.job ? `#${jobs.selected.job.id}` : "";
+  if (jobs.selected && location.hash !== hash) history.replaceState(null, "", hash || location.pathname + location.search);
   guarded(() => candidatesFor(jobs.selected))();
   const ready = jobs.items.filter((item) => item.state === "ready" || item.state === "refused");
   const button = byId("restore");
@@ -130,11 +131,11 @@ jobs.addEventListener("list", () => {
 jobs.addEventListener("preview", ({ detail }) => detail === jobs.selected && detail.state === "running" && showPictures(true));
 jobs.addEventListener("refused", ({ detail }) => {
   const named = form.complain(detail.error.message);
-  tellError(detail.error, named ? "" : detail.name);
+  if (detail !== jobs.selected) tellError(detail.error, named ? "" : detail.name);  // else it stands under the picture
 });
 jobs.addEventListener("final", ({ detail }) => {
   say(`${detail.name}: ${STATES[detail.state]}`);
-  if (detail.state === "failed") tellError(detail.error ?? new Error("it failed"), detail.name);
+  if (detail.state === "failed" && detail !== jobs.selected) tellError(detail.error ?? new Error("it failed"), detail.name);
   list.refresh(detail);
   refresh();
   if (detail === jobs.selected) guarded(async () => {
@@ -228,16 +229,16 @@ async function connect() {
   refresh();
 }
 
-const start = guarded(async () => {
-  jobs.start();
-  await connect().catch((error) => {
-    if (error.status !== 0) throw error;  // the list says that the server is away, and when it is back
-  });
-});
+const start = guarded(() => connect().catch((error) => {
+  if (error.status !== 0) throw error;  // the list says that the server is away, and when it is back
+}));
 
 prepareKeyDialog();
 if (key()) byId("key-button").hidden = false;
-document.addEventListener("keychange", start);
+document.addEventListener("keychange", () => {
+  jobs.look();
+  start();
+});
 listenForFiles(take);
 listenForKeys({ viewer, candidates, restore, move: (by) => {
   const next = jobs.items[jobs.items.indexOf(jobs.selected) + by];
@@ -252,4 +253,5 @@ byId("reset").addEventListener("click", () => {
 });
 addEventListener("hashchange", openFromAddress);
 refresh();
+jobs.start();
 start();

@@ -32,8 +32,13 @@ class Field {
       spec.type !== "boolean" && this.#makeControl(many), help, this.error);
   }
 
-  // A number whose 0 means that somebody else decides.
-  get #zeroIsAuto() { return this.spec.default === 0 && /\b0 = /.test(this.spec.help ?? ""); }
+  // What an empty field says. A number whose 0 means that somebody else decides is described: "0 = no limit" of its help, or "auto".
+  get #emptyText() {
+    const meaning = /\b0 = ([^;,.]+)/.exec(this.spec.help ?? "")?.[1].replace(/^the /, "");
+    if (this.spec.default !== 0 || meaning === undefined) return String(this.spec.default);
+    return meaning.length <= 20 && !/\d/.test(meaning) && !this.#hasSlider ? meaning : "auto";
+  }
+  get #hasSlider() { return this.spec.type === "number" && this.spec.maximum - this.spec.minimum <= SLIDER_WIDEST; }
   get #isNumber() { return this.spec.type === "number" || this.spec.type === "integer"; }
 
   #makeInput() {
@@ -63,7 +68,7 @@ class Field {
     if (this.#isNumber) {
       return element("input", {
         ...shared, type: "number", inputmode: type === "integer" ? "numeric" : "decimal", step: type === "integer" ? 1 : "any",
-        min: minimum, max: maximum, placeholder: this.#zeroIsAuto ? "auto" : String(this.spec.default),
+        min: minimum, max: maximum, placeholder: this.#emptyText,
       });
     }
     const shown = type === "list" ? this.spec.default.join(", ") : this.spec.default;
@@ -71,10 +76,10 @@ class Field {
   }
 
   #makeControl(many) {
-    const { name, minimum, maximum, type } = this.spec;
+    const { name, minimum, maximum } = this.spec;
     if (!this.#isNumber || many) return this.input;
     const row = element("div", { class: "row" });
-    if (type === "number" && maximum - minimum <= SLIDER_WIDEST) {
+    if (this.#hasSlider) {
       this.slider = element("input", {
         type: "range", min: minimum, max: maximum, step: 0.01, value: this.spec.default, "aria-label": `${name}, slider`,
         oninput: () => {
