@@ -9,7 +9,8 @@ class Embedding : public Module {
  public:
   Embedding(Module& parent, const std::string& name, int64_t count, int64_t width);
   Tensor forward(const Tensor& numbers) const;  // int64 [...] -> [..., D]
-  Tensor weight;                                // [count, D]; undefined where `quantised` holds it
+  c10::Device device() const { return quantised.defined() ? quantised.stored.device() : weight.device(); }
+  Tensor weight;  // [count, D]; undefined where `quantised` holds it
   QuantisedWeight quantised;
 
  private:

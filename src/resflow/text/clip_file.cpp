@@ -10,6 +10,7 @@
 
 #include "resflow/core/error.h"
 #include "resflow/core/files.h"
+#include "resflow/weights/view.h"
 
 namespace resflow::text {
 namespace {
@@ -56,6 +57,14 @@ std::string hugging_face_name(std::string_view name, bool resnet) {
   return "";
 }
 
+// CLIP within an all-in-one file ("text_encoders.clip_l.transformer.").
+weights::TensorFile without_prefix(const weights::TensorFile& file) {
+  constexpr std::string_view kMark = "text_model.encoder.layers.0.mlp.fc1.weight";
+  for (const auto& name : file.names())
+    if (name.ends_with("." + std::string(kMark))) return weights::without_prefix(file, name.substr(0, name.size() - kMark.size()));
+  return file;
+}
+
 fs::path weights_in(const fs::path& folder) {
   for (const char* name : {"model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin"})
     if (fs::exists(folder / name)) return folder / name;
@@ -80,7 +89,7 @@ void read_tower(const Json& config, const std::string& where, ClipTower& tower) 
 
 ClipFile ClipFile::open(const fs::path& path) {
   const bool folder = fs::is_directory(path);
-  ClipFile out(weights::TensorFile::open(folder ? weights_in(path) : path));
+  ClipFile out(without_prefix(weights::TensorFile::open(folder ? weights_in(path) : path)));
   for (const auto& name : out.file_.names()) out.add(name);
   if (folder) out.configure(path);
   return out;

@@ -7,6 +7,7 @@
 
 #include "resflow/core/error.h"
 #include "resflow/nn/attention.h"
+#include "resflow/weights/t5_names.h"
 
 namespace resflow::text {
 namespace {
@@ -65,13 +66,20 @@ Tensor T5Block::forward(const Tensor& x, const Tensor& bias) const {
   return seen + wo_.forward(at::gelu(wi_0_.forward(inner), "tanh") * wi_1_.forward(inner));
 }
 
-T5Encoder::T5Encoder(const weights::TensorFile& file, const std::string& prefix, weights::Conversion conversion)
+T5Encoder::T5Encoder(const weights::TensorFile& any, const std::string& prefix, weights::Conversion conversion)
+    : T5Encoder(Named{}, prefix.empty() ? weights::t5_as_transformers(any) : any, prefix, conversion) {}
+
+T5Encoder::T5Encoder(Named, const weights::TensorFile& file, const std::string& prefix, weights::Conversion conversion)
     : shape_(shape_of(file, prefix, embedding_name(file, prefix))),
       embedding_(*this, embedding_name(file, prefix), shape_.vocabulary, shape_.width),
       relative_bias_(*this, kRelativeBias, shape_.buckets, shape_.heads),
       final_norm_(*this, "encoder.final_layer_norm", shape_.width) {
   for (int64_t i = 0; i < shape_.layers; ++i) blocks_.push_back(std::make_unique<T5Block>(*this, fmt::format("encoder.block.{}", i), shape_));
-  if (!conversion.dtype && file.dtype(prefix + "encoder.final_layer_norm.weight") == at::kHalf) conversion.dtype = at::kFloat;
+  const auto half = [&](const char* name) { return file.dtype(prefix + name) == at::kHalf; };
+  if (!conversion.dtype && (half("encoder.final_layer_norm.weight") || half("encoder.block.0.layer.1.DenseReluDense.wo.weight"))) {
+    conversion.dtype = at::kFloat;
+    conversion.keep_stored = true;  // the whole encoder would take twice the memory
+  }
   const auto report = weights::bind(*this, file, prefix, conversion);
   if (!report.missing.empty()) throw_user_error({.where = file.path().string(), .problem = fmt::format("no tensor '{}'", report.missing.front())});
   for (const auto& name : report.unexpected)  // a decoder may be there; a second copy of the embedding is in many files
@@ -91,7 +99,7 @@ Tensor T5Encoder::position_bias(int64_t length) const {
                                static_cast<double>(side - single))
                                   .to(at::kLong);
   const Tensor bucket = difference.gt(0).to(at::kLong) * side + at::where(distance < single, distance, far.clamp_max(side - 1));
-  return relative_bias_.forward(bucket.to(relative_bias_.weight.device())).permute({2, 0, 1}).unsqueeze(0);
+  return relative_bias_.forward(bucket.to(relative_bias_.device())).permute({2, 0, 1}).unsqueeze(0);
 }
 
 Tensor T5Encoder::forward(const Tensor& tokens) const {

@@ -35,8 +35,8 @@ class T5Block : public nn::Module {
 
 class T5Encoder : public nn::Module {
  public:
-  // The file's tensors under `prefix` ("text_encoders.t5xxl.transformer." in all-in-one files). float16 overflows behind `wo`: such files are
-  // converted, to float32 unless `conversion` says otherwise. Throws UserError.
+  // The file's tensors under `prefix`; without one, wherever they are in the file, under transformers' names or llama.cpp's. float16 overflows
+  // behind `wo`: such files are computed in float32 unless `conversion` says otherwise, and stay float16 in memory. Throws UserError.
   explicit T5Encoder(const weights::TensorFile& file, const std::string& prefix = "", weights::Conversion conversion = {});
 
   // tokens int64 [B, L] -> the last hidden state after the final norm, [B, L, D]. Every token is attended to, padding too, as FLUX wants it.
@@ -45,6 +45,8 @@ class T5Encoder : public nn::Module {
   const T5Shape& shape() const { return shape_; }
 
  private:
+  struct Named {};  // the tensors are transformers'
+  T5Encoder(Named, const weights::TensorFile& file, const std::string& prefix, weights::Conversion conversion);
   Tensor position_bias(int64_t length) const;  // [1, H, L, L]
 
   T5Shape shape_;

@@ -7,6 +7,7 @@
 
 #include "resflow/core/json.h"
 #include "resflow/weights/tensor_table.h"
+#include "resflow/weights/written_tensor.h"
 
 namespace resflow::weights {
 
@@ -15,6 +16,10 @@ bool is_gguf(std::string_view bytes);
 // Reads and validates all that describes tensors. Shapes are turned round, as PyTorch has them; what city96's tools had to reshape has its own shape
 // again ("comfy.gguf.orig_shape.NAME"). Metadata: every value that is not an array, as text. `path` is for the messages. Throws UserError.
 TensorTable read_gguf(const std::filesystem::path& path, std::string_view bytes);
+
+// Version 3, written whole or not at all. Pairs: texts, and whole numbers (as uint32); shapes are turned round again. Throws UserError where the file
+// cannot be written.
+void write_gguf(const std::filesystem::path& path, const std::vector<WrittenTensor>& tensors, const Json& pairs);
 
 // All key-value pairs, arrays too ("tokenizer.ggml.tokens"). Throws UserError.
 Json read_gguf_metadata(const std::filesystem::path& path);

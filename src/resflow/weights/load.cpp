@@ -43,7 +43,13 @@ Plan plan_of(const nn::Module& module, const TensorFile& file, const std::string
 
 void carry_out(const Plan& plan, const TensorFile& file, const Conversion& asked) {
   Conversion conversion = asked;
-  for (const auto& [parameter, name] : plan.found) conversion.keep_stored = conversion.keep_stored || file.quantised(name);
+  std::set<c10::ScalarType> types;
+  for (const auto& [parameter, name] : plan.found) {
+    if (c10::isFloatingType(file.dtype(name))) types.insert(file.dtype(name));
+    conversion.keep_stored = conversion.keep_stored || file.quantised(name);
+  }
+  // Layers of several types could not take each other's numbers.
+  if (types.size() > 1 && !conversion.dtype) conversion.keep_stored = true;
   if (conversion.keep_stored && !conversion.dtype) conversion.dtype = at::kFloat;
   for (const auto& [parameter, name] : plan.found) {
     if (parameter.quantised != nullptr) {

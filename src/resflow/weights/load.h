@@ -25,7 +25,7 @@ struct Conversion {
   std::optional<c10::ScalarType> dtype;
   std::optional<c10::Device> device;
   // Matrices of linear maps and embeddings stay as the file has them and are converted for each use (nn/quantised_weight.h). Always so where the
-  // file is quantised: then `dtype`, or float32, is what everything else becomes and what is computed in.
+  // file is quantised or of several types: then `dtype`, or float32, is what everything else becomes and what is computed in.
   bool keep_stored = false;
 };
 

@@ -167,21 +167,20 @@ TensorTable read_safetensors(const std::filesystem::path& path, std::string_view
   return table;
 }
 
-void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  auto ordered = tensors;
-  for (const auto& [name, tensor] : ordered) TORCH_CHECK(tensor.defined() && name != kMetadata, "write_safetensors: bad tensor '", name, "'");
-  std::stable_sort(ordered.begin(), ordered.end(), [](const auto& a, const auto& b) { return a.second.element_size() > b.second.element_size(); });
+void write_safetensors(const std::filesystem::path& path, std::vector<WrittenTensor> ordered, const std::map<std::string, std::string>& metadata) {
+  std::stable_sort(ordered.begin(), ordered.end(),
+                   [](const auto& a, const auto& b) { return c10::elementSize(a.dtype) > c10::elementSize(b.dtype); });
 
   nlohmann::json header = nlohmann::json::object();
   if (!metadata.empty()) header[kMetadata] = metadata;
   uint64_t offset = 0;
-  for (const auto& [name, tensor] : ordered) {
-    const auto* type = std::find_if(kTypes.begin(), kTypes.end(), [&, dtype = tensor.scalar_type()](const auto& t) { return dtype == t.second; });
-    TORCH_CHECK(type != kTypes.end(), "write_safetensors: tensor '", name, "': no such type in the format: ", tensor.scalar_type());
-    TORCH_CHECK(!header.contains(name), "write_safetensors: tensor '", name, "' is given twice");
-    const uint64_t end = offset + static_cast<uint64_t>(tensor.numel() * tensor.element_size());
-    header[name] = {{"dtype", type->first}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
+  for (const auto& tensor : ordered) {
+    const auto* type = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return tensor.dtype == t.second; });
+    TORCH_CHECK(tensor.name != kMetadata && tensor.format == nullptr, "write_safetensors: bad tensor '", tensor.name, "'");
+    TORCH_CHECK(type != kTypes.end(), "write_safetensors: tensor '", tensor.name, "': no such type in the format: ", tensor.dtype);
+    TORCH_CHECK(!header.contains(tensor.name), "write_safetensors: tensor '", tensor.name, "' is given twice");
+    const uint64_t end = offset + static_cast<uint64_t>(tensor.bytes());
+    header[tensor.name] = {{"dtype", type->first}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text = header.dump();
@@ -192,13 +191,25 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<std:
     const uint64_t length = text.size();
     out.write(reinterpret_cast<const char*>(&length), sizeof length);
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
-    for (const auto& [name, tensor] : ordered) {
-      const Tensor stored = tensor.detach().to(at::kCPU).contiguous();
-      out.write(static_cast<const char*>(stored.data_ptr()), stored.numel() * stored.element_size());
+    for (const auto& tensor : ordered) {
+      const Tensor stored = tensor.make().detach().to(at::kCPU).contiguous();
+      TORCH_CHECK(stored.scalar_type() == tensor.dtype && stored.numel() * stored.element_size() == tensor.bytes(), "write_safetensors: '",
+                  tensor.name, "' is not what was announced");
+      out.write(static_cast<const char*>(stored.data_ptr()), tensor.bytes());
     }
     out.close();
     if (!out) fail(path, std::string("cannot be written: ") + std::strerror(errno));
   });
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<WrittenTensor> written;
+  for (const auto& [name, tensor] : tensors) {
+    TORCH_CHECK(tensor.defined(), "write_safetensors: bad tensor '", name, "'");
+    written.push_back({.name = name, .shape = tensor.sizes().vec(), .dtype = tensor.scalar_type(), .make = [kept = tensor] { return kept; }});
+  }
+  write_safetensors(path, std::move(written), metadata);
 }
 
 }  // namespace resflow::weights

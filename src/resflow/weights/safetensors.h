@@ -11,6 +11,7 @@
 
 #include "resflow/core/tensor.h"
 #include "resflow/weights/tensor_table.h"
+#include "resflow/weights/written_tensor.h"
 
 namespace resflow::weights {
 
@@ -22,5 +23,7 @@ TensorTable read_safetensors(const std::filesystem::path& path, std::string_view
 // types first, so that each is aligned, and otherwise in the given order. Throws UserError where the file cannot be written.
 void write_safetensors(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
+// The same of tensors that are made one at a time, in the file's order.
+void write_safetensors(const std::filesystem::path& path, std::vector<WrittenTensor> tensors, const std::map<std::string, std::string>& metadata);
 
 }  // namespace resflow::weights

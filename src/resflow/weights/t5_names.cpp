@@ -60,7 +60,7 @@ TensorFile t5_as_transformers(const TensorFile& file) {
   }
   throw_user_error({.where = "load",
                     .problem = file.path().string() + ": no T5 encoder in this file",
-                    .wanted = "transformers' names (encoder.block.0...) or llama.cpp's (enc.blk.0...)",
+                    .wanted = "the encoder of T5 v1.1 under transformers' names (encoder.block.0...) or llama.cpp's (enc.blk.0...)",
                     .hint = "`resflow inspect` says what a file is"});
 }
 
