@@ -28,7 +28,7 @@ struct Plan {
   std::vector<std::pair<Tensor*, const Tensor*>> replacements;
 };
 
-Plan plan_of(nn::Module& model, const Lora& lora) {
+Plan plan_of(const nn::Module& model, const Lora& lora) {
   std::map<std::string, nn::Linear*> linears;
   for (const auto& [name, module] : model.named_modules())
     if (auto* linear = dynamic_cast<nn::Linear*>(module)) linears[name] = linear;
@@ -149,6 +149,8 @@ AttachedLora attach(nn::Module& model, const Lora& lora, const LoraUse& use) {
   }
   return out;
 }
+
+void check_fits(const nn::Module& model, const Lora& lora) { plan_of(model, lora); }
 
 void detach(const AttachedLora& attached) {
   for (auto* linear : attached.adapted) std::erase_if(linear->loras, [&](const nn::LoraDelta& delta) { return delta.owner == attached.owner; });

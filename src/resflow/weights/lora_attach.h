@@ -39,6 +39,9 @@ struct AttachedLora {
 // and the model takes tokens of that width. A narrower adapter's other channels are zeros.
 AttachedLora attach(nn::Module& model, const Lora& lora, const LoraUse& use = {});
 
+// Throws what attach() would of names and shapes. The model need not be loaded.
+void check_fits(const nn::Module& model, const Lora& lora);
+
 // Takes it off: the model computes bit for bit what it did before. What was merged, replaced or widened goes in the reverse order of attaching.
 void detach(const AttachedLora& attached);
 
