@@ -55,12 +55,15 @@ const showPictures = guarded(async (keep) => {
   if (wanted === shown) return;
   shown = wanted;
   const ofOneTile = looked && candidates.report.tiles > 1;  // has no place in the whole picture
-  const before = ofOneTile ? null : await sourceOf(item);
-  const after = path ? await picture(path).catch((error) => {
+  let before = null, after = null;
+  try {
+    if (!ofOneTile) before = await sourceOf(item);
+    if (path) after = await picture(path);
+  } catch (error) {
+    if (wanted === shown) shown = "";  // the next call tries again
     if (error.status !== 404) throw error;  // a preview may be gone already
-    return null;
-  }) : null;
-  if (item !== jobs.selected || wanted !== shown) return;
+  }
+  if (item !== jobs.selected || (wanted !== shown && shown)) return;
   const failed = await viewer.show({
     before, after, keep, soft: looked ? !looked.finished : !done, size: done && !ofOneTile ? job.result : null, label: item.name,
     names: ["Before", looked ? `Candidate ${looked.id}` : done ? "After" : "Preview"],
@@ -99,7 +102,7 @@ function refresh() {
   // The address names the job, so that a reload shows it again.
   const hash = jobs.selected?.job ? `#${jobs.selected.job.id}` : "";
   if (jobs.selected && location.hash !== hash) history.replaceState(null, "", hash || location.pathname + location.search);
-  guarded(() => candidatesFor(jobs.selected))();
+  candidatesFor(jobs.selected);
   const ready = jobs.items.filter((item) => item.state === "ready" || item.state === "refused");
   const button = byId("restore");
   button.disabled = !form || (!ready.length && !jobs.selected);
@@ -114,7 +117,7 @@ function candidatesFor(item) {
   const wanted = item ? `${item.key} ${item.state} ${item.job?.searched} ${item.picked ?? 0}` : "";
   if (wanted === candidatesOf) return candidatesShown;
   candidatesOf = wanted;
-  return candidatesShown = candidates.show(item);
+  return candidatesShown = candidates.show(item).catch((error) => tellError(error));
 }
 
 let asked = 0;
@@ -147,7 +150,10 @@ jobs.addEventListener("away", ({ detail }) => {
   const bar = byId("away");
   bar.hidden = detail === 0;
   if (detail) setText(bar, "The server does not answer. Trying again …");
-  else guarded(connect)();
+  else {
+    guarded(connect)();
+    if (!shown) showPictures(true);
+  }
 });
 
 // --- actions --------------------------------------------------------------------------------------------------------------

@@ -196,6 +196,7 @@ export class Jobs extends EventTarget {
     const item = this.items.find((other) => other.job?.id === id);
     try {
       await events(item.job.links.events, (name, data) => {
+        if (name === "state" && data.state === "removed") return;  // the list says so too
         if (name === "state") this.#take(data);
         if (name === "progress") item.job.progress = data;
         if (name === "preview") {
