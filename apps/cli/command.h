@@ -28,6 +28,7 @@ std::function<int()> command_pack(CLI::App& app);
 std::function<int()> command_merge(CLI::App& app);
 std::function<int()> command_inspect(CLI::App& app);
 std::function<int()> command_bench(CLI::App& app);
+std::function<int()> command_serve(CLI::App& app);
 
 // Packs pictures into a shard. only, except: text files of file names, or "". -> kGood, or kSomeFailed where some could not be read.
 int pack_pictures(const std::vector<std::string>& inputs, const std::string& output, const std::string& only, const std::string& except);

@@ -6,6 +6,7 @@ int main(int argc, char** argv) {
   return run_program(argc, argv,
                      {
                          {"restore", "Restore photographs", command_restore},
+                         {"serve", "Serve restoration over HTTP, with a web page", command_serve},
                          {"search-report", "Show what a search did, or take another of its candidates", command_search_report},
                          {"search-bench", "Measure what a search gains, and at what cost", command_search_bench},
                          {"degrade", "Make poor pictures of good ones", command_degrade},

@@ -10,4 +10,7 @@ namespace resflow {
 // With or without padding; nothing where a character is of no such alphabet.
 std::optional<std::string> decode_base64(std::string_view text);
 
+// With padding.
+std::string encode_base64(std::string_view bytes);
+
 }  // namespace resflow

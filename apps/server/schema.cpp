@@ -1,0 +1,34 @@
+#include "server/schema.h"
+
+#include "server/job_options.h"
+
+namespace resflow::server {
+
+Json options_schema(const ServeOptions& limits) {
+  const JobOptions defaults;
+  return {{"groups",
+           {{{"name", "restore"}, {"title", "Restoring"}, {"fields", describe_fields(defaults.restore)}},
+            {{"name", "search"}, {"title", "Search"}, {"fields", describe_fields(defaults.search)}},
+            {{"name", "files"}, {"title", "Files"}, {"fields", describe_fields(defaults.files)}}}},
+          {"priority", {{"minimum", -kMostPriority}, {"maximum", kMostPriority}, {"default", 0}}},
+          {"limits",
+           {{"body_bytes", limits.max_body},
+            {"pixels", limits.max_pixels},
+            {"queue", limits.max_queue},
+            {"tile", limits.max_tile},
+            {"seconds", limits.job_timeout}}}};
+}
+
+Json json_schema(const Json& field) {
+  const auto type = field.at("type").get<std::string>();
+  Json out = {{"description", field.at("help")}, {"default", field.at("default")}};
+  Json& values = type == "list" ? out["items"] : out;
+  if (type == "list") out["type"] = "array";
+  values["type"] = type == "list" ? field.at("items") : field.at("type");
+  if (field.contains("choices")) values["enum"] = field.at("choices");
+  for (const char* bound : {"minimum", "maximum"})
+    if (field.contains(bound)) values[bound] = field.at(bound);
+  return out;
+}
+
+}  // namespace resflow::server
