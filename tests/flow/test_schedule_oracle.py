@@ -1,4 +1,5 @@
 """The noise levels against diffusers' FlowMatchEulerDiscreteScheduler, set up as FLUX.1-dev's."""
+import json
 import os
 import pathlib
 import subprocess
@@ -48,3 +49,36 @@ def test_a_step_of_the_scheduler_follows_our_levels():
         assert float(t) == pytest.approx(1000 * sigmas[i], rel=1e-5)
         z = scheduler.step(noise - x0, t, z).prev_sample
         torch.testing.assert_close(z, (1 - sigmas[i + 1]) * x0 + sigmas[i + 1] * noise, rtol=1e-5, atol=1e-5)
+
+
+# FluxPipeline's own calls, on the configurations of the published models and others: dev, schnell, a fixed shift, the "linear" form, another line.
+# Catches: a fixed shift that is taken for a logarithm, the size for pixels, a line that is clamped or not read from the file.
+DEV = {"use_dynamic_shifting": True, "shift": 3.0, "base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
+FILES = {
+    "dev": DEV,
+    "schnell": {"shift": 1.0, "use_dynamic_shifting": False},
+    "a fixed shift": {"shift": 3.0},
+    "linear": DEV | {"time_shift_type": "linear"},
+    "another line": DEV | {"base_shift": 0.3, "max_shift": 2.0, "base_image_seq_len": 100, "max_image_seq_len": 900},
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("steps, width, height", [(1, 1024, 1024), (4, 512, 768), (28, 1024, 1024), (28, 2048, 2048), (50, 1360, 768), (9, 64, 96)])
+def test_a_models_own_levels_are_its_pipelines(tmp_path, file, steps, width, height):
+    scheduler = schedulers.FlowMatchEulerDiscreteScheduler(**FILES[file])
+    scheduler.save_pretrained(tmp_path)
+    tokens = (height // 16) * (width // 16)
+    config = scheduler.config
+    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=tokens * slope + config.base_shift - slope * config.base_image_seq_len)
+    ours = probe("file", tmp_path / "scheduler_config.json", steps, tokens)
+    np.testing.assert_allclose(ours, scheduler.sigmas.numpy(), rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("wrong", [{"use_karras_sigmas": True}, {"shift_terminal": 0.1}, {"stochastic_sampling": True}, {"_class_name": "EulerDiscreteScheduler"}, {"shift": "3"}])
+def test_a_schedule_that_is_not_known_is_told(tmp_path, wrong):
+    path = tmp_path / "scheduler_config.json"
+    path.write_text(json.dumps(DEV | wrong))
+    done = subprocess.run([PROBE, "file", path, "4", "100"], capture_output=True, text=True)
+    assert done.returncode == 2 and next(iter(wrong)) in done.stderr, done.stderr
