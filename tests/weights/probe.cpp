@@ -1,6 +1,10 @@
 // Lets tests in Python reach the file formats.
 //   weights_probe copy FROM TO   reads a file of tensors and writes them as safetensors
+//   weights_probe lora FROM TO   reads an adapter: TO has NAME.down, .up, .bias and .scale of each module, and its replacements by name
+//   weights_probe lora-save FROM TO   reads an adapter and writes it as diffusers does
 //   weights_probe check FOLDER   opens each file and reads every tensor; a line a file, by name: "ok", or the message to the user
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -9,6 +13,7 @@
 #include <vector>
 
 #include "resflow/core/error.h"
+#include "resflow/weights/lora_save.h"
 #include "resflow/weights/safetensors.h"
 #include "resflow/weights/tensor_file.h"
 
@@ -19,6 +24,17 @@ using Tensors = std::vector<std::pair<std::string, resflow::Tensor>>;
 Tensors tensors_of(const resflow::weights::TensorFile& file) {
   Tensors tensors;
   for (const auto& name : file.names()) tensors.emplace_back(name, file.get(name).clone());
+  return tensors;
+}
+
+Tensors tensors_of(const resflow::weights::Lora& lora) {
+  Tensors tensors;
+  for (const auto& module : lora.modules) {
+    for (const auto& [name, part] : {std::pair(".down", module.down), {".up", module.up}, {".bias", module.bias}})
+      if (part.defined()) tensors.emplace_back(module.name + name, part.clone());
+    tensors.emplace_back(module.name + ".scale", at::scalar_tensor(module.scale, at::kDouble));
+  }
+  for (const auto& [name, tensor] : lora.replacements) tensors.emplace_back(name, tensor.clone());
   return tensors;
 }
 
@@ -43,6 +59,11 @@ int main(int count, char** arguments) try {
   } else if (args.size() == 3 && args[0] == "copy") {
     const auto file = resflow::weights::TensorFile::open(args[1]);
     resflow::weights::write_safetensors(args[2], tensors_of(file), file.metadata());
+  } else if (args.size() == 3 && args[0] == "lora") {
+    const auto lora = resflow::weights::read_lora(resflow::weights::TensorFile::open(args[1]));
+    resflow::weights::write_safetensors(args[2], tensors_of(lora), {{"summary", lora_summary(lora).dump()}});
+  } else if (args.size() == 3 && args[0] == "lora-save") {
+    resflow::weights::write_lora(args[2], resflow::weights::read_lora(resflow::weights::TensorFile::open(args[1])), "a base");
   } else {
     return 64;
   }
