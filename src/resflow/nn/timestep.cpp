@@ -15,7 +15,7 @@ Tensor timestep_embedding(const Tensor& values, int64_t width) {
 }
 
 Tensor TimestepEmbedder::forward(const Tensor& values) const {
-  const Tensor embedded = timestep_embedding(values, in_).to(linear_1.weight.scalar_type());
+  const Tensor embedded = timestep_embedding(values, in_).to(linear_1.dtype());
   return linear_2.forward(at::silu(linear_1.forward(embedded)));
 }
 
