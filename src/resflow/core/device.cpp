@@ -63,6 +63,10 @@ std::string dtype_name(c10::ScalarType dtype) {
       return "bf16";
     case c10::kHalf:
       return "f16";
+    case c10::kFloat8_e4m3fn:
+      return "f8_e4m3";
+    case c10::kFloat8_e5m2:
+      return "f8_e5m2";
     default:
       return c10::toString(dtype);
   }

@@ -2,12 +2,14 @@
 
 #include <ATen/ATen.h>
 
+#include "resflow/nn/ggml_unpack.h"
+
 namespace resflow::nn {
 namespace {
 
-// Blocks are unpacked on the CPU, and the result moves to where they are kept.
 Tensor unpacked(const QuantFormat& format, const Tensor& stored) {
-  const Tensor bytes = stored.to(at::kCPU).contiguous();
+  if (!stored.is_cpu()) return unpack_on_device(format, stored);
+  const Tensor bytes = stored.contiguous();
   const Tensor out = at::empty({bytes.size(0), bytes.size(1) / format.bytes * format.block}, at::kFloat);
   dequantise(format, bytes.data_ptr<uint8_t>(), bytes.numel() / format.bytes, out.data_ptr<float>());
   return out;
@@ -16,7 +18,7 @@ Tensor unpacked(const QuantFormat& format, const Tensor& stored) {
 }  // namespace
 
 Tensor QuantisedWeight::dequantise() const {
-  if (format != nullptr) return unpacked(*format, stored).to(stored.device(), dtype);
+  if (format != nullptr) return unpacked(*format, stored).to(dtype);
   if (!scale.defined()) return stored.to(dtype);
   return (stored.to(at::kFloat) * scale).to(dtype);
 }
