@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "fusion_operations.h"
+#include "lora_operations.h"
 #include "resflow/core/config_file.h"
 #include "resflow/models/blocks.h"
 #include "resflow/models/flux/transformer.h"
@@ -21,12 +23,12 @@
 #include "resflow/weights/safetensors.h"
 
 using namespace resflow;
+using probe::flux_input;
+using probe::number;
+using probe::Outputs;
 using weights::TensorFile;
-using Outputs = std::vector<std::pair<std::string, Tensor>>;
 
 namespace {
-
-int64_t number(const TensorFile& in, const char* name) { return std::stoll(in.metadata().at(name)); }
 
 nn::Rope rope_of(const TensorFile& in, const char* ids) {
   return nn::make_rope(in.get(ids), {number(in, "axis0"), number(in, "axis1"), number(in, "axis2")});
@@ -83,23 +85,12 @@ Outputs block(const TensorFile& in) {
   return out;
 }
 
-models::FluxConfig flux_config(const TensorFile& in) {
-  models::FluxConfig config;
-  config_from_json(config, Json::parse(in.metadata().at("config")), "config");
-  return config;
-}
+models::FluxConfig flux_config(const TensorFile& in) { return probe::config_of<models::FluxConfig>(in, "config"); }
 
 Outputs flux(const TensorFile& in) {
   models::FluxTransformer model(flux_config(in));
   weights::load_strict(model, in, "model.");
-  const auto optional = [&](const char* name) { return in.contains(name) ? in.get(name) : Tensor(); };
-  return {{"out", model.forward({.hidden_states = in.get("hidden_states"),
-                                 .encoder_hidden_states = in.get("encoder_hidden_states"),
-                                 .pooled = in.get("pooled"),
-                                 .timestep = in.get("timestep"),
-                                 .img_ids = in.get("img_ids"),
-                                 .txt_ids = in.get("txt_ids"),
-                                 .guidance = optional("guidance")})}};
+  return {{"out", model.forward(flux_input(in))}};
 }
 
 // What it takes to make the model and to bind it to a file.
@@ -124,10 +115,18 @@ Outputs flux_bind(const TensorFile& in) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, Outputs (*)(const TensorFile&)> operations = {{"timestep", timestep}, {"timestep_network", timestep_network},
-                                                                            {"rope", rope},         {"rms_norm", rms_norm},
-                                                                            {"pack", pack},         {"block", block},
-                                                                            {"flux", flux},         {"flux_bind", flux_bind}};
+  const std::map<std::string, Outputs (*)(const TensorFile&)> operations = {{"timestep", timestep},
+                                                                            {"timestep_network", timestep_network},
+                                                                            {"rope", rope},
+                                                                            {"rms_norm", rms_norm},
+                                                                            {"pack", pack},
+                                                                            {"block", block},
+                                                                            {"flux", flux},
+                                                                            {"flux_bind", flux_bind},
+                                                                            {"fusion", probe::fusion},
+                                                                            {"lora", probe::lora},
+                                                                            {"control_net", probe::control_net},
+                                                                            {"fusion_count", probe::fusion_count}};
   try {
     const std::vector<std::string> args(argv + 1, argv + argc);
     weights::write_safetensors(args.at(2), operations.at(args.at(0))(TensorFile::open(args.at(1))));

@@ -31,6 +31,11 @@ struct FluxConfig {
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
     visit("_class_name", o.class_name, "Class of diffusers", OneOf{{"FluxTransformer2DModel"}});
+    shape_fields(o, visit);
+  }
+  // The fields that a ControlNet's configuration has too.
+  template <class Self, class Visitor>
+  static void shape_fields(Self& o, Visitor&& visit) {
     visit("patch_size", o.patch_size, "Side of a token's patch beyond the packing", Range{1, 8});
     visit("in_channels", o.in_channels, "Width of a token that comes in", Range{1, 4096});
     visit("out_channels", o.out_channels, "Width of a token that goes out; 0 = as it came in", Range{0, 4096});
