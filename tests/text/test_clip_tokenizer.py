@@ -82,6 +82,22 @@ def test_start_end_padding_and_cut_are_transformers(tmp_path, trained, length):
     assert tokens(tmp_path, "bpe", trained, lines, length).tolist() == expected
 
 
+def test_tokenizer_json_alone_gives_the_same(tmp_path, trained):
+    """What transformers 5 saves: no vocab.json, no merges.txt. Catches: merges as pairs not read, a padding that only tokenizer_config.json names."""
+    theirs = transformers.CLIPTokenizer(str(trained / "vocab.json"), str(trained / "merges.txt"), pad_token="!")
+    theirs.save_pretrained(tmp_path / "saved")
+    for name in ("vocab.json", "merges.txt", "special_tokens_map.json"):
+        (tmp_path / "saved" / name).unlink(missing_ok=True)
+    lines = [line for line in texts(300) if "!" not in line]  # a text's own would be padding to transformers
+    expected = theirs(lines, padding="max_length", truncation=True, max_length=77)["input_ids"]
+    assert tokens(tmp_path, "bpe", tmp_path / "saved", lines, 77).tolist() == expected
+    file = tmp_path / "saved" / "tokenizer.json"
+    spaced = json.loads(file.read_text())
+    spaced["model"]["merges"] = [" ".join(pair) for pair in spaced["model"]["merges"]]  # as older releases write them
+    file.write_text(json.dumps(spaced))
+    assert tokens(tmp_path, "bpe", tmp_path / "saved", lines, 77).tolist() == expected
+
+
 def test_the_folder_names_its_padding(tmp_path, trained):
     """Catches: special_tokens_map.json not read, whose padding is "!" in some published folders."""
     folder = write_folder(tmp_path / "padded", json.loads((trained / "vocab.json").read_text()), [])
@@ -95,11 +111,17 @@ def test_the_folder_names_its_padding(tmp_path, trained):
         ("vocab.json", "{", "not JSON"),
         ("vocab.json", '{"a": 1}', "<|startoftext|>"),
         ("merges.txt", "a b c\n", "two symbols"),
+        ("tokenizer.json", "[]", "not CLIP's tokenizer"),
+        ("tokenizer.json", '{"model": {"type": "BPE", "end_of_word_suffix": "", "vocab": {}, "merges": []}}', "not CLIP's tokenizer"),
+        ("tokenizer.json", '{"model": {"type": "BPE", "end_of_word_suffix": "</w>", "vocab": {"a": "b"}, "merges": [["a", "b"]]}}', "'a' has no number"),
+        ("tokenizer.json", '{"model": {"type": "BPE", "end_of_word_suffix": "</w>", "vocab": {}, "merges": [["a"]]}}', "two symbols"),
     ],
 )
 def test_a_damaged_folder_is_told(tmp_path, trained, name, content, told):
     """Catches: numbers from a file that is not a vocabulary."""
     folder = write_folder(tmp_path / "damaged", json.loads((trained / "vocab.json").read_text()), ["a b"])
     (folder / name).write_text(content)
+    if name == "tokenizer.json":
+        (folder / "vocab.json").unlink()
     (tmp_path / "texts.json").write_text('["a"]')
     assert told in probe("bpe", folder, tmp_path / "texts.json", 0, tmp_path / "out", code=2)

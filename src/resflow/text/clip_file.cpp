@@ -66,7 +66,7 @@ weights::TensorFile without_prefix(const weights::TensorFile& file) {
 }
 
 fs::path weights_in(const fs::path& folder) {
-  for (const char* name : {"model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin"})
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors", "pytorch_model.bin"})
     if (fs::exists(folder / name)) return folder / name;
   throw_user_error({.where = folder.string(), .problem = "no weights in this folder", .wanted = "model.safetensors", .got = "none"});
 }

@@ -67,42 +67,85 @@ Json read_json(const std::filesystem::path& path) {
   }
 }
 
+using Pair = std::pair<std::string, std::string>;
+
+// What the files of such a tokenizer hold.
+struct BpeFiles {
+  std::filesystem::path path;  // of the vocabulary, for the messages
+  Json vocabulary;             // word -> number
+  std::vector<Pair> merges;    // the first is done first
+};
+
+// Two symbols between which a space stands.
+Pair merge_of(const std::string& line, size_t rank, const std::filesystem::path& path) {
+  const auto space = line.find(' ');
+  if (space == std::string::npos || space == 0 || space + 1 == line.size() || line.find(' ', space + 1) != std::string::npos)
+    throw_user_error({.where = path.string(), .problem = fmt::format("merge {}", rank), .wanted = "two symbols", .got = "'" + line + "'"});
+  return {line.substr(0, space), line.substr(space + 1)};
+}
+
+BpeFiles read_words_and_merges(const std::filesystem::path& folder) {
+  BpeFiles out{.path = folder / "vocab.json"};
+  out.vocabulary = read_json(out.path);
+  const auto merges = folder / "merges.txt";
+  std::istringstream lines(read_text(merges));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (line.empty() || line.starts_with("#version")) continue;
+    out.merges.push_back(merge_of(line, out.merges.size(), merges));
+  }
+  return out;
+}
+
+// What transformers 5 writes instead of the two.
+BpeFiles read_tokenizer_json(const std::filesystem::path& path) {
+  BpeFiles out{.path = path};
+  const Json json = read_json(path);
+  const Json model = json.is_object() ? json.value("model", Json()) : Json();
+  const bool bpe = model.is_object() && model.value("type", Json()) == "BPE" && model.value("end_of_word_suffix", Json()) == kEndOfWord;
+  if (!bpe || !model.contains("vocab") || !model.contains("merges") || !model["merges"].is_array())
+    throw_user_error({.where = path.string(), .problem = "not CLIP's tokenizer", .wanted = "a model of type BPE whose words end with </w>"});
+  out.vocabulary = model["vocab"];
+  for (const Json& merge : model["merges"]) {
+    const bool two = merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string();
+    if (!two && !merge.is_string())
+      throw_user_error({.where = path.string(), .problem = fmt::format("merge {}", out.merges.size()), .wanted = "two symbols", .got = merge.dump()});
+    out.merges.push_back(two ? Pair(merge[0].get<std::string>(), merge[1].get<std::string>())
+                             : merge_of(merge.get<std::string>(), out.merges.size(), path));
+  }
+  return out;
+}
+
 }  // namespace
 
 ClipTokenizer ClipTokenizer::load(const std::filesystem::path& folder) {
   ClipTokenizer out;
-  const auto words = folder / "vocab.json", merges = folder / "merges.txt";
-  const Json vocabulary = read_json(words);
-  if (!vocabulary.is_object()) throw_user_error({.where = words.string(), .problem = "not a vocabulary", .wanted = "an object of words and numbers"});
-  for (const auto& [word, number] : vocabulary.items()) {
-    if (!number.is_number_integer()) throw_user_error({.where = words.string(), .problem = "'" + word + "' has no number", .got = number.dump()});
+  const bool one_file = !std::filesystem::exists(folder / "vocab.json") && std::filesystem::exists(folder / "tokenizer.json");
+  const BpeFiles files = one_file ? read_tokenizer_json(folder / "tokenizer.json") : read_words_and_merges(folder);
+  if (!files.vocabulary.is_object())
+    throw_user_error({.where = files.path.string(), .problem = "not a vocabulary", .wanted = "an object of words and numbers"});
+  for (const auto& [word, number] : files.vocabulary.items()) {
+    if (!number.is_number_integer())
+      throw_user_error({.where = files.path.string(), .problem = "'" + word + "' has no number", .got = number.dump()});
     out.vocabulary_[word] = number.get<int64_t>();
   }
   const auto special = [&](std::string_view word) {
     const auto found = out.vocabulary_.find(std::string(word));
     if (found == out.vocabulary_.end())
-      throw_user_error({.where = words.string(), .problem = "not CLIP's vocabulary", .wanted = "a word " + std::string(word)});
+      throw_user_error({.where = files.path.string(), .problem = "not CLIP's vocabulary", .wanted = "a word " + std::string(word)});
     return found->second;
   };
   out.start_ = special(kStart);
   out.end_ = out.padding_ = special(kEnd);
-  std::istringstream lines(read_text(merges));
-  int64_t rank = 0;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (line.empty() || line.starts_with("#version")) continue;
-    const auto space = line.find(' ');
-    if (space == std::string::npos || space == 0 || space + 1 == line.size() || line.find(' ', space + 1) != std::string::npos)
-      throw_user_error({.where = merges.string(), .problem = fmt::format("merge {}", rank), .wanted = "two symbols", .got = "'" + line + "'"});
-    out.ranks_.emplace(Pair(line.substr(0, space), line.substr(space + 1)), rank++);
-  }
-  if (const auto map = folder / "special_tokens_map.json"; std::filesystem::exists(map)) {
-    const Json json = read_json(map);
-    if (json.is_object() && json.contains("pad_token")) {
-      const Json& padding = json["pad_token"];
-      const Json& word = padding.is_object() && padding.contains("content") ? padding["content"] : padding;
-      if (word.is_string()) out.padding_ = special(word.get<std::string>());
-    }
+  for (size_t i = 0; i < files.merges.size(); ++i) out.ranks_.emplace(files.merges[i], static_cast<int64_t>(i));
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {  // new folders have the first alone; the second is the older
+    const auto path = folder / name;
+    if (!std::filesystem::exists(path)) continue;
+    const Json json = read_json(path);
+    if (!json.is_object() || !json.contains("pad_token")) continue;
+    const Json& padding = json["pad_token"];
+    const Json& word = padding.is_object() && padding.contains("content") ? padding["content"] : padding;
+    if (word.is_string()) out.padding_ = special(word.get<std::string>());
   }
   return out;
 }

@@ -1,5 +1,5 @@
-// CLIP's byte-pair tokenizer, from the files of a Hugging Face folder: vocab.json and merges.txt. It gives the numbers that transformers'
-// CLIPTokenizer gives (release 5; no cleaning by `ftfy`).
+// CLIP's byte-pair tokenizer, from the files of a Hugging Face folder: vocab.json and merges.txt, or tokenizer.json. It gives the numbers that
+// transformers' CLIPTokenizer gives (release 5; no cleaning by `ftfy`).
 #pragma once
 
 #include <filesystem>
@@ -17,7 +17,8 @@ namespace resflow::text {
 
 class ClipTokenizer {
  public:
-  // `folder` holds vocab.json and merges.txt, and may hold special_tokens_map.json, which names the padding. Throws UserError.
+  // `folder` holds vocab.json and merges.txt, else tokenizer.json, and may hold special_tokens_map.json or tokenizer_config.json, which name the
+  // padding. Throws UserError.
   static ClipTokenizer load(const std::filesystem::path& folder);
 
   // UTF-8 -> numbers, without start and end.
