@@ -1,0 +1,84 @@
+// Pictures of texts: FLUX.1 from a diffusers folder, number for number diffusers' FluxPipeline, FluxImg2ImgPipeline and FluxKontextPipeline.
+//
+// In which type what is computed: the text's vector (CLIP), the noise levels, the latent between the steps and the timestep and guidance that are
+// embedded in float32; T5 and the transformer in ModelOptions::dtype, T5 never in float16; the autoencoder in float32, but in bf16 on a GPU that
+// is asked for bf16. diffusers rounds latents, timestep and guidance to the pipeline's type as well: in float32 both are the same.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "resflow/autoencoders/autoencoder.h"
+#include "resflow/core/json.h"
+#include "resflow/core/progress.h"
+#include "resflow/generate/model_folder.h"
+#include "resflow/generate/options.h"
+#include "resflow/generate/plan.h"
+#include "resflow/generate/text_features.h"
+#include "resflow/image/codec.h"
+#include "resflow/models/flux/transformer.h"
+#include "resflow/weights/lora_list.h"
+
+namespace resflow::generate {
+
+struct Request {
+  std::string prompt;
+  Tensor image;      // where the flow starts, [3, h, w], 0..1, any size; or undefined: from noise
+  Tensor reference;  // what Kontext is shown, [3, h, w], 0..1, any size; or undefined. Not both
+};
+
+struct Generated {
+  image::Picture picture;
+  Json manifest;                   // program, model, prompt, options as used, seed, size, seconds, evaluations
+  std::vector<std::string> notes;  // what a person should know
+};
+
+// Noise of picture `index`, [1, C, h, w] float32 on the CPU. For comparisons with another implementation's.
+using DrawNoise = std::function<Tensor(int64_t index, at::IntArrayRef shape)>;
+
+// Holds a model. Configurations are read and files are opened at once, weights when they are first used: the encoders of the text before the
+// transformer, and they are freed before it comes. Not from two threads at once.
+class Generator {
+ public:
+  // Throws UserError where a part is missing or is not what it is taken for, or the device is not there.
+  explicit Generator(const ModelOptions& options);
+  ~Generator();
+
+  // Makes options.n pictures and hands each over when it is ready. Picture i is that of seed + i alone. Reports stage "denoise", one unit a step,
+  // of n items. Throws UserError (options, files), Cancelled.
+  void generate(const Request& request, const GenerateOptions& options, const Job& job,
+                const std::function<void(int64_t index, Generated)>& on_picture, const DrawNoise& draw = {});
+
+  // What would be done, without doing it. Throws UserError.
+  Plan plan(const Request& request, const GenerateOptions& options) const;
+
+  // Loads what generate() would load by itself.
+  void load_transformer();
+  void load_autoencoder();
+
+  const ModelFolder& model() const { return folder_; }
+
+ private:
+  ModelFacts facts() const;
+  Tensor latent_of(const Tensor& image, Size size) const;  // [3, h, w] -> [1, C, H / 8, W / 8], resized
+
+  struct Run;  // what all pictures of one call share
+  Generated make(const Run& run, int64_t index, const Job& job, const DrawNoise& draw) const;
+
+  ModelOptions options_;
+  ModelFolder folder_;
+  c10::Device device_;
+  c10::ScalarType dtype_;
+  models::FluxConfig config_;
+  flow::FlowMatchEuler schedule_;
+  std::vector<weights::LoraChoice> loras_;
+  std::unique_ptr<autoencoders::Autoencoder> autoencoder_;
+  std::unique_ptr<models::FluxTransformer> transformer_;
+  bool autoencoder_loaded_ = false;
+};
+
+}  // namespace resflow::generate

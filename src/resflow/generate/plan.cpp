@@ -1,0 +1,112 @@
+#include "resflow/generate/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace resflow::generate {
+namespace {
+
+constexpr int64_t kUsualSide = 1024;
+constexpr int64_t kStepsWithGuidance = 28, kStepsWithout = 4;  // diffusers' default for dev; schnell's model card
+constexpr double kMostTokens = 65536;                          // 4096 x 4096 pixels: attention grows with the square
+
+constexpr std::array<Size, 17> kKontextSizes = {{{.width = 672, .height = 1568},
+                                                 {.width = 688, .height = 1504},
+                                                 {.width = 720, .height = 1456},
+                                                 {.width = 752, .height = 1392},
+                                                 {.width = 800, .height = 1328},
+                                                 {.width = 832, .height = 1248},
+                                                 {.width = 880, .height = 1184},
+                                                 {.width = 944, .height = 1104},
+                                                 {.width = 1024, .height = 1024},
+                                                 {.width = 1104, .height = 944},
+                                                 {.width = 1184, .height = 880},
+                                                 {.width = 1248, .height = 832},
+                                                 {.width = 1328, .height = 800},
+                                                 {.width = 1392, .height = 752},
+                                                 {.width = 1456, .height = 720},
+                                                 {.width = 1504, .height = 688},
+                                                 {.width = 1568, .height = 672}}};
+
+bool given(Size size) { return size.width > 0; }
+
+Size floored(Size size, int64_t multiple) {
+  const auto down = [multiple](int64_t side) { return std::max(multiple, side / multiple * multiple); };
+  return {.width = down(size.width), .height = down(size.height)};
+}
+
+// The result's size where the options leave it open.
+Size open_size(const GenerateOptions& options, const Sources& sources, const ModelFacts& model) {
+  const Size wanted{.width = options.width, .height = options.height};
+  if (given(sources.reference)) {
+    const Size usual = floored(kontext_size(sources.reference), model.multiple);
+    return {.width = wanted.width > 0 ? wanted.width : usual.width, .height = wanted.height > 0 ? wanted.height : usual.height};
+  }
+  if (!given(sources.image)) return {.width = wanted.width > 0 ? wanted.width : kUsualSide, .height = wanted.height > 0 ? wanted.height : kUsualSide};
+  if (wanted.width > 0 && wanted.height > 0) return wanted;
+  if (wanted.width == 0 && wanted.height == 0) return floored(sources.image, model.multiple);
+  // The other side follows.
+  const double ratio = static_cast<double>(sources.image.width) / static_cast<double>(sources.image.height),
+               multiple = static_cast<double>(model.multiple);
+  const auto near = [&](double side) { return std::max<int64_t>(1, std::llround(side / multiple)) * model.multiple; };
+  if (wanted.height == 0) return {.width = wanted.width, .height = near(static_cast<double>(wanted.width) / ratio)};
+  return {.width = near(static_cast<double>(wanted.height) * ratio), .height = wanted.height};
+}
+
+void check_size(Size size, int64_t multiple) {
+  const auto near = [multiple](int64_t side) { return std::max<int64_t>(1, (side + multiple / 2) / multiple) * multiple; };
+  if (size.width % multiple != 0 || size.height % multiple != 0)
+    throw_user_error({.where = "generate",
+                      .problem = "a size that the model cannot make",
+                      .wanted = fmt::format("multiples of {}", multiple),
+                      .got = fmt::format("{}x{}", size.width, size.height),
+                      .hint = fmt::format("The nearest is --width {} --height {}", near(size.width), near(size.height))});
+  const double tokens = static_cast<double>(size.width / multiple) * static_cast<double>(size.height / multiple);
+  if (tokens > kMostTokens)
+    throw_user_error({.where = "generate",
+                      .problem = "the picture is too large",
+                      .wanted = fmt::format("at most {} tokens", kMostTokens),
+                      .got = fmt::format("{}x{} = {} tokens", size.width, size.height, tokens)});
+}
+
+}  // namespace
+
+Size kontext_size(Size reference) {
+  const double ratio = static_cast<double>(reference.width) / static_cast<double>(reference.height);
+  return *std::min_element(kKontextSizes.begin(), kKontextSizes.end(), [ratio](Size a, Size b) {
+    const auto distance = [ratio](Size s) { return std::abs(ratio - static_cast<double>(s.width) / static_cast<double>(s.height)); };
+    return distance(a) < distance(b);
+  });
+}
+
+Plan make_plan(const GenerateOptions& options, const Sources& sources, const ModelFacts& model, const flow::FlowMatchEuler& schedule) {
+  check_fields(options);
+  if (given(sources.image) && given(sources.reference))
+    throw_user_error({.where = "generate", .problem = "an image to start from together with a reference", .hint = "Give one or the other"});
+  Plan out;
+  out.size = open_size(options, sources, model);
+  check_size(out.size, model.multiple);
+  if (given(sources.reference)) {
+    out.reference = floored(options.reference_resize ? kontext_size(sources.reference) : sources.reference, model.multiple);
+    check_size(out.reference, model.multiple);
+  }
+  out.tokens = (out.size.width / model.multiple) * (out.size.height / model.multiple);
+  out.steps = options.steps > 0 ? options.steps : model.guidance ? kStepsWithGuidance : kStepsWithout;
+  out.sigmas = schedule.sigmas(out.steps, out.tokens);
+  if (!given(sources.image)) return out;
+  // diffusers' get_timesteps: rounded towards more steps.
+  const auto steps = static_cast<double>(out.steps);
+  const auto left_out = static_cast<std::ptrdiff_t>(std::max(steps - std::min(steps * options.strength, steps), 0.0));
+  if (left_out >= out.steps)
+    throw_user_error({.where = "generate",
+                      .problem = "the strength leaves no step",
+                      .wanted = fmt::format("at least {:.3f} with {} steps", 1 / steps, out.steps),
+                      .got = fmt::format("{}", options.strength)});
+  out.sigmas.erase(out.sigmas.begin(), out.sigmas.begin() + left_out);
+  return out;
+}
+
+}  // namespace resflow::generate
