@@ -63,6 +63,8 @@ export class Facts {
     if (job?.source) parts.push(job.result ? `${size(job.source)} → ${size(job.result)}` : size(job.source));
     if (item.state === "done" && job.result) {
       parts.push(`${job.result.format.toUpperCase()}, ${bytes(job.result.bytes)}`);
+      const faithful = job.manifest?.faithfulness?.score;
+      if (typeof faithful === "number") parts.push(`faithfulness ${Math.round(faithful)}`);
       if (job.started && job.finished && took(job) >= 0) parts.push(seconds(took(job)));
     }
     if (!job && item.file) parts.push(bytes(item.file.size));

@@ -23,7 +23,9 @@ export function clock(iso) {
 
 export const size = (picture) => `${picture.width} × ${picture.height}`;
 
+// A reward that could not judge the picture gives none.
 export function score(value) {
+  if (typeof value !== "number") return "–";
   const size = Math.abs(value);
   return value.toFixed(size >= 100 ? 1 : size >= 1 ? 2 : 4);
 }
