@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "file_operations.h"
 #include "fusion_operations.h"
 #include "lora_operations.h"
 #include "resflow/core/config_file.h"
@@ -123,6 +124,9 @@ int main(int argc, char** argv) {
                                                                             {"block", block},
                                                                             {"flux", flux},
                                                                             {"flux_bind", flux_bind},
+                                                                            {"flux_file", probe::flux_file},
+                                                                            {"flux_names", probe::flux_names},
+                                                                            {"flux_file_config", probe::flux_file_config},
                                                                             {"fusion", probe::fusion},
                                                                             {"lora", probe::lora},
                                                                             {"control_net", probe::control_net},

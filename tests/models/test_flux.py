@@ -135,3 +135,17 @@ def test_a_configuration_that_does_not_fit_is_told(tmp_path, wrong, told):
     weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     complaint = run(tmp_path, "flux", weights, code=2, config=json.dumps(dict(model.config) | wrong))
     assert told in complaint
+
+
+@torch.no_grad()
+def test_positions_past_256_do_not_collide_in_bfloat16(tmp_path):
+    """Two equal tokens at columns 300 and 301, which are one number in bf16. Catches: positions in the weights' type."""
+    model = random_model("both kinds, guidance").bfloat16()
+    inputs = random_input(model, batch=1, rows=1, columns=8)
+    inputs["hidden_states"] = torch.cat([inputs["hidden_states"][:, :1].expand(-1, 2, -1), inputs["hidden_states"][:, 2:]], 1)
+    inputs["img_ids"][:2] = torch.tensor([[0.0, 300, 300], [0, 300, 301]])
+    first, second = ours(tmp_path, model, inputs)[0, :2].float()
+    assert relative_error(first, second) > 1e-2
+    inputs["img_ids"][1] = inputs["img_ids"][0]
+    first, second = ours(tmp_path, model, inputs)[0, :2].float()
+    assert torch.equal(first, second)

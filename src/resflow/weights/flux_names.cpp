@@ -84,6 +84,7 @@ const FluxName* find(std::span<const FluxName> names, std::string_view theirs) {
 
 // Where a fused tensor's parts begin.
 std::vector<int64_t> cuts(const TensorFile& file, const FluxName& name, const std::string& full, int64_t width) {
+  [[maybe_unused]] const auto type = file.dtype(full);  // a packing that is not read is told before its shape is
   const int64_t rows = file.shape(full).empty() ? 0 : file.shape(full)[0];
   if (name.rows == FluxRows::same) return {0, rows};
   const int64_t parts = name.rows == FluxRows::halves_turned ? 2 : 3;

@@ -28,6 +28,7 @@ Plan plan_of(const nn::Module& module, const TensorFile& file, const std::string
       plan.report.missing.push_back(name);
       continue;
     }
+    [[maybe_unused]] const auto type = file.dtype(name);  // a packing that is not read is told before its shape is
     const auto shape = file.shape(name);
     if (shape != parameter.shape)
       throw_user_error({.where = "load",
