@@ -81,7 +81,7 @@ JobStore::JobStore(const std::filesystem::path& file, int64_t most_attempts) {
   try {
     database_ = std::make_unique<Database>(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, 500);
     // The lock is held until it is closed, or the process is gone.
-    database_->exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    database_->exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
     SQLite::Transaction transaction(*database_);
     const int version = database_->execAndGet("PRAGMA user_version").getInt();
     if (version > kVersion) refuse("the queue is of a newer resflow", "Use that one, or choose another --data");
@@ -109,6 +109,8 @@ void JobStore::count() {
 bool JobStore::add(std::vector<JobRecord>& jobs, int64_t most) {
   const std::lock_guard lock(mutex_);
   if (waiting_ + static_cast<int64_t>(jobs.size()) > most) return false;
+  // What a client is promised is flushed to disk; of the rest a power cut may take the last moments, and a job is done again.
+  database_->exec("PRAGMA synchronous = FULL");
   SQLite::Transaction transaction(*database_);
   for (auto& job : jobs) {
     database_->change(
@@ -118,6 +120,7 @@ bool JobStore::add(std::vector<JobRecord>& jobs, int64_t most) {
     job.sequence = database_->getLastInsertRowid();
   }
   transaction.commit();
+  database_->exec("PRAGMA synchronous = NORMAL");
   count();
   return true;
 }

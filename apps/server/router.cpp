@@ -164,8 +164,14 @@ void Router::attach(Listener& listener) {
   };
   listener.Get(".*", without_body).Post(".*", with_body).Put(".*", with_body).Patch(".*", with_body).Delete(".*", with_body);
   // What the library itself refuses: a request line that is none, too long an address.
-  const httplib::Server::HandlerWithResponse unreadable = [](const httplib::Request&, httplib::Response& response) {
+  const httplib::Server::HandlerWithResponse unreadable = [this](const httplib::Request& request, httplib::Response& response) {
     if (!response.body.empty()) return Response::Unhandled;
+    // A method that the library does not know is read as far as the address.
+    const auto found = find(request.method, request.target.substr(0, request.target.find('?')));
+    if (response.status == 400 && !found.allowed.empty()) {
+      response.status = 405;
+      response.set_header("Allow", found.allowed);
+    }
     response.set_content(text_of(error_json(code_of_status(response.status), "the request cannot be read")), "application/json");
     return Response::Handled;
   };

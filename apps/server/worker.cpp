@@ -180,7 +180,7 @@ void Worker::restore(JobRecord& job) {
   restore::SearchWatch watch;
   if (job.searched) watch = writer.emplace(files_.trace(job.id), "all").watch();
   std::optional<Preview> preview;
-  Clock::time_point shown{};
+  Clock::time_point shown = Clock::now();  // what is done in a moment needs no preview
   watch.wants_estimate = [&] { return Clock::now() - shown >= kPreviewEvery && feed_.wants_preview(job.id); };
   watch.on_estimate = [&](const image::Region& part, const Tensor& image) {
     if (!preview)
