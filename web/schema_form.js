@@ -138,7 +138,11 @@ class Field {
     const fallback = this.spec.default;
     let value;
     if (type === "boolean") value = this.input.checked;
-    else if (type === "list" && choices?.length) value = [...this.input.querySelectorAll("input:checked")].map((box) => box.value);
+    else if (type === "list" && choices?.length) {
+      const checked = [...this.input.querySelectorAll("input:checked")].map((box) => box.value);
+      // In the default's order, which need not be that of the choices.
+      value = [...fallback.filter((name) => checked.includes(name)), ...checked.filter((name) => !fallback.includes(name))];
+    }
     else if (this.input.value.trim() === "") return undefined;
     else if (this.#isNumber) value = Number(this.input.value);
     else if (type === "list") value = this.input.value.split(",").map((part) => part.trim()).filter(Boolean).map((part) => (isNaN(part) ? part : Number(part)));

@@ -125,6 +125,7 @@ def test_options_are_sent_as_they_stand_in_the_form(page, astronaut):
     shown = page("#form .field").evaluate_all("fields => fields.map(field => field.dataset.option)")
     assert sorted(shown) == sorted(field["name"] for group in schema["groups"] for field in group["fields"])
 
+    assert page("#reset").is_hidden()  # nothing differs from the defaults yet
     page('.field[data-option="scale"] .preset', has_text="2×").click()
     page.option("steps").fill("3")
     page.option("strength").fill("0.5")
