@@ -89,6 +89,12 @@ export class Candidates {
     use.title = this.#looked && !this.#looked.finished ? "It was dropped before it was finished" : "";
   }
 
+  // The one that is looked at, and what other tiles hold: the server puts the searched winner where a tile is not named.
+  #choice() {
+    const others = this.#report.candidates.filter((one) => one.winner && one.tile !== this.#looked.tile);
+    return [...others, this.#looked].map(nameOf).join(",");
+  }
+
   #draw() {
     const shown = this.#shown();
     const use = element("button", {
@@ -96,7 +102,7 @@ export class Candidates {
       onclick: async () => {
         use.disabled = true;
         use.textContent = "Taking it …";
-        await this.pick(nameOf(this.#looked));
+        await this.pick(this.#choice());
         use.textContent = "Use this one";
       },
     }, "Use this one");

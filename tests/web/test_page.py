@@ -255,6 +255,27 @@ def test_another_candidate_of_a_search_becomes_the_result(page, astronaut, tmp_p
     assert difference(looked, right_of_the_slider()) < 1  # what was seen is what was taken; it was seen in 16 bits
 
 
+def test_each_tile_keeps_its_own_choice(page, astronaut):
+    page.search()
+    page.option("sigma_s").fill("0.5")
+    page.option("tile").fill("144")
+    page.option("overlap").fill("16")
+    identity = page.restored(astronaut)
+    chosen = {}
+    for tile in ("0", "1"):
+        page("#candidates select").select_option(tile)
+        card = page("#candidates .card", has_not_text="In the result").first
+        chosen[tile] = card.get_attribute("data-candidate")
+        assert chosen[tile].startswith(f"{tile}:")
+        card.click()
+        page("#use-candidate").click()
+        page(f'#candidates .card[data-candidate="{chosen[tile]}"]', has_text="In the result").wait_for()
+    report = page.server.get(f"/v1/jobs/{identity}/candidates").json()
+    assert report["tiles"] > 1
+    winners = [f"{one['tile']}:{one['id']}" for one in report["candidates"] if one["winner"]]
+    assert len(winners) == report["tiles"] and set(chosen.values()) <= set(winners)
+
+
 def test_history_is_there_after_a_reload_and_in_another_tab(page, open_page, astronaut):
     identity = page.restored(astronaut)
     page.page.reload()
