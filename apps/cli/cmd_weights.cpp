@@ -14,6 +14,7 @@
 #include "resflow/models/compact/compact.h"
 #include "resflow/restore/batch.h"
 #include "resflow/weights/family.h"
+#include "resflow/weights/lora.h"
 #include "resflow/weights/safetensors.h"
 #include "resflow/weights/tensor_file.h"
 
@@ -102,6 +103,34 @@ int merge(const std::vector<std::string>& inputs, const std::string& output, con
   return kGood;
 }
 
+// What an adapter does, or why it cannot be used.
+Json adapter_report(const weights::TensorFile& file) {
+  try {
+    return weights::lora_summary(weights::read_lora(file));
+  } catch (const UserError& error) {
+    return {{"error", error.what()}};
+  }
+}
+
+void print_adapter(const Json& adapter) {
+  if (adapter.contains("error")) {
+    std::printf("  cannot be used: %s\n", adapter["error"].get<std::string>().c_str());
+    return;
+  }
+  const auto counts = [](const Json& histogram) {  // "16 (304), 32 (57)"
+    std::string out;
+    for (const auto& [value, count] : histogram.items()) out += fmt::format("{}{} ({})", out.empty() ? "" : ", ", value, count.get<int64_t>());
+    return out;
+  };
+  const int64_t parameters = adapter["parameters"].get<int64_t>(), whole = adapter["replacements"].get<int64_t>();
+  std::printf("  adapts %s modules with %lld parameters, on %s\n", adapter["modules"].dump().c_str(), static_cast<long long>(parameters),
+              adapter["tokens"] == "all" ? "every token" : "the condition's tokens alone");
+  std::printf("  ranks (modules): %s; alpha: %s\n", counts(adapter["ranks"]).c_str(), counts(adapter["alphas"]).c_str());
+  if (whole > 0) std::printf("  replaces %lld norms\n", static_cast<long long>(whole));
+  for (const auto& [encoder, count] : adapter["text_modules"].items())
+    std::printf("  adapts %s too, which is left alone (modules: %s)\n", encoder.c_str(), count.dump().c_str());
+}
+
 int inspect(const std::string& path, bool json) {
   const auto file = weights::TensorFile::open(path);
   std::map<std::string, std::pair<int64_t, int64_t>> types;  // as stored -> tensors, numbers
@@ -118,6 +147,8 @@ int inspect(const std::string& path, bool json) {
   const auto families = weights::families_of(file);
   report["families"] = Json::array();
   for (const auto& family : families) report["families"].push_back({{"name", family.name}, {"what", family.what}, {"use", family.use}});
+  const bool adapter = std::any_of(families.begin(), families.end(), [](const auto& family) { return family.name == "lora"; });
+  if (adapter) report["adapter"] = adapter_report(file);
   if (json) {
     for (const auto& name : file.names()) report["names"][name] = file.shape(name);
     std::printf("%s\n", report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
@@ -126,6 +157,7 @@ int inspect(const std::string& path, bool json) {
   std::printf("%s: %s, %zu tensors, %lld parameters\n", path.c_str(), file.format().c_str(), file.names().size(), static_cast<long long>(numbers));
   for (const auto& family : families) std::printf("  %s; used by: %s\n", std::string(family.what).c_str(), std::string(family.use).c_str());
   if (families.empty()) std::printf("  nothing that resflow knows\n");
+  if (adapter) print_adapter(report["adapter"]);
   for (const auto& [type, counts] : types)
     std::printf("  %-6s %lld tensors, %lld parameters\n", type.c_str(), static_cast<long long>(counts.first), static_cast<long long>(counts.second));
   for (const auto& [key, value] : file.metadata()) std::printf("  %s: %s\n", key.c_str(), value.c_str());

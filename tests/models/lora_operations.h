@@ -6,12 +6,18 @@
 
 namespace resflow::probe {
 
-// IN's metadata: "config", and "loras", a JSON list of {path, scale, merge, tokens: "all", "condition", ""}. "out" with all of them; where the
-// model alone takes these inputs, "before" with none and "after" with them off again; "restored": 1 where every tensor is the model's again.
+// IN may hold "condition", a condition image's tokens, and "condition_ids" (with the number "full"). IN's metadata: "config", and "loras", a JSON
+// list of {path, scale, merge, tokens: "all", "condition", ""}. "out" with all of them; where the model alone takes these inputs, "before" with none
+// and "after" with them off again; "restored": 1 where every tensor is the model's again.
 inline Outputs lora(const TensorFile& in) {
   models::FluxTransformer model(config_of<models::FluxConfig>(in, "config"));
   weights::load_strict(model, in, "model.");
-  const auto input = flux_input(in);
+  auto input = flux_input(in);
+  if (in.contains("condition"))
+    input.condition = {.tokens = in.get("condition"),
+                       .ids = in.get("condition_ids"),
+                       .attention = number(in, "full") != 0 ? models::ConditionAttention::full : models::ConditionAttention::independent,
+                       .blocks = {}};
   const auto tensors = [&] {
     std::vector<Tensor> out;
     for (const auto& tensor : model.named_parameters()) out.push_back(*tensor.slot);

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 diffusers = pytest.importorskip("diffusers")
 
+import omini_oracle  # noqa: E402
 from models_probe import PROBE, relative_error, run  # noqa: E402  (after the skips: it needs torch too)
 from safetensors.torch import save_file  # noqa: E402
 
@@ -196,7 +197,7 @@ def theirs(model, inputs):
     return model(**named, return_dict=False)[0]
 
 
-def ours(folder, model, inputs, uses, code=0, weights=None):
+def ours(folder, model, inputs, uses, code=0, weights=None, full=0):
     """uses: (tensors, {scale, merge, tokens}, metadata). weights: of the model before PEFT renamed them."""
     listed = []
     for index, (tensors, use, *metadata) in enumerate(uses):
@@ -204,7 +205,7 @@ def ours(folder, model, inputs, uses, code=0, weights=None):
         save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path, *metadata)
         listed.append({"path": str(path), "scale": 1, "merge": False, "tokens": ""} | use)
     weights = {f"model.{name}": tensor for name, tensor in (weights or model.state_dict()).items()}
-    return run(folder, "lora", weights | inputs, code=code, config=json.dumps(dict(model.config)), loras=json.dumps(listed))
+    return run(folder, "lora", weights | inputs, code=code, config=json.dumps(dict(model.config)), loras=json.dumps(listed), full=full)
 
 
 # Catches, beside what tests/weights/test_lora.py does: a delta on the wrong stream, tokens that it does not reach, a scale taken twice when merged,
@@ -309,6 +310,20 @@ def test_an_adapter_of_the_condition_leaves_other_tokens_alone(tmp_path):
     assert torch.equal(out["out"], out["before"])
     out = ours(tmp_path, model, inputs, [(peft(deltas), {"tokens": "all"}, {"resflow.tokens": "condition"})])
     assert relative_error(out["out"], out["before"]) > 0.1
+
+
+@pytest.mark.parametrize("attention", ["independent", "full"])
+@torch.no_grad()
+def test_ominicontrols_file_acts_as_ominicontrol_describes(tmp_path, attention):
+    """As its trainer saves it, nothing told. Catches: deltas on other tokens than the condition's, or on its own modulation left out."""
+    model = random_model(GUIDED)
+    condition = {"condition": torch.randn(2, 6, SMALL["in_channels"]), "condition_ids": omini_oracle.condition_ids(2, 3)}
+    inputs, adapter = random_input(model), omini_oracle.random_adapter(model, rank=4)
+    file = {f"transformer.{name}.lora_{half}.weight": value for name, pair in adapter.items() for half, value in zip("AB", pair, strict=True)}
+    out = ours(tmp_path, model, inputs | condition, [(file, {"scale": 0.8})], full=int(attention == "full"))
+    wanted = omini_oracle.Omini(model, adapter, 0.8)(inputs, *condition.values(), attention)
+    assert relative_error(out["out"], wanted) < 1e-4 and relative_error(out["before"], wanted) > 1e-2
+    assert torch.equal(out["after"], out["before"])
 
 
 @torch.no_grad()

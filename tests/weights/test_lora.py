@@ -11,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 torch = pytest.importorskip("torch")
 conversion = pytest.importorskip("diffusers.loaders.lora_conversion_utils")
 
+from program import resflow  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
@@ -298,3 +299,17 @@ def test_what_is_saved_is_read_again(tmp_path):
     assert set(again) == set(before)
     for name, value in before.items():
         assert again[name].dtype == value.dtype and torch.equal(again[name], value), name
+
+
+def test_inspect_says_what_an_adapter_is(tmp_path):
+    """Catches: what is shared counted for each part, an adapter of another model passed for good."""
+    tensors = {"lora_unet_img_in.lora_down.weight": torch.ones(2, 8), "lora_unet_img_in.lora_up.weight": torch.ones(16, 2)}
+    tensors |= {"lora_unet_single_blocks_0_linear1.lora_down.weight": torch.ones(1, 3), "lora_unet_single_blocks_0_linear1.lora_up.weight": torch.ones(14, 1), "lora_unet_img_in.alpha": torch.tensor(0.5)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    said = resflow("inspect", tmp_path / "a.safetensors").stdout
+    assert "kohya's naming" in said and "adapts 5 modules with 65 parameters, on every token" in said and "ranks (modules): 1 (4), 2 (1); alpha: 0.5 (1), 1 (4)" in said
+    found = json.loads(resflow("inspect", "--json", tmp_path / "a.safetensors").stdout)["adapter"]
+    assert found["format"] == "kohya" and found["parameters"] == 2 * 8 + 16 * 2 + 3 + 14 and found["ranks"] == {"1": 4, "2": 1}
+    save_file(tensors | {"lora_unet_up_blocks_0.lora_up.weight": torch.ones(2, 2)}, tmp_path / "b.safetensors")
+    said = resflow("inspect", tmp_path / "b.safetensors").stdout
+    assert "cannot be used: [lora]" in said and "1 of 6 keys" in said

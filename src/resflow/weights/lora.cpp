@@ -24,7 +24,11 @@ std::string short_number(double value) { return fmt::format("{:.6g}", value); }
 
 int64_t Lora::parameter_count() const {
   int64_t count = 0;
-  for (const auto& module : modules) count += module.down.numel() + module.up.numel() + (module.bias.defined() ? module.bias.numel() : 0);
+  std::set<const void*> seen;  // the parts of what was fused share their down
+  for (const auto& module : modules) {
+    if (seen.insert(module.down.data_ptr()).second) count += module.down.numel();
+    count += module.up.numel() + (module.bias.defined() ? module.bias.numel() : 0);
+  }
   for (const auto& [name, tensor] : replacements) count += tensor.numel();
   return count;
 }

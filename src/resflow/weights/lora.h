@@ -35,7 +35,7 @@ struct Lora {
   std::map<std::string, int64_t> text_modules;
   nn::LoraTokens tokens = nn::LoraTokens::all;
 
-  int64_t parameter_count() const;
+  int64_t parameter_count() const;  // what modules share counts once
 };
 
 // Of any format. Tensors are views of the file where nothing had to be cut or turned. Throws UserError, with how many and the first names, for keys

@@ -55,7 +55,7 @@ std::vector<std::string> lora_notes(const std::vector<LoraChoice>& choices) {
   std::vector<std::string> out;
   for (const auto& choice : choices)
     for (const auto& [encoder, count] : choice.lora.text_modules)
-      out.push_back(fmt::format("{}: adapts {} modules of {} too, which is left alone", choice.lora.path.string(), count, encoder));
+      out.push_back(fmt::format("{}: adapts {} too, which is left alone (modules: {})", choice.lora.path.string(), encoder, count));
   return out;
 }
 
