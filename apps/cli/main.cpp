@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
                      {
                          {"restore", "Restore photographs", command_restore},
                          {"serve", "Serve restoration over HTTP, with a web page", command_serve},
+                         {"generate", "Make pictures of texts with FLUX.1", command_generate},
                          {"search-report", "Show what a search did, or take another of its candidates", command_search_report},
                          {"search-bench", "Measure what a search gains, and at what cost", command_search_bench},
                          {"degrade", "Make poor pictures of good ones", command_degrade},
