@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
                          {"train", "Train the compact model", command_train},
                          {"pack", "Pack a folder of pictures into a training shard", command_pack},
                          {"merge", "Join weight files of one model into one", command_merge},
+                         {"convert", "Turn a model's file into another program's naming or number type", command_convert},
                          {"inspect", "Say what a weight file is", command_inspect},
                          {"bench", "Measure speed on this machine", command_bench},
                      });

@@ -14,6 +14,8 @@ struct Rule {
 };
 
 constexpr std::string_view kNone = "no command yet";
+constexpr std::string_view kFlux = "`resflow generate` (docs/flux.md), `resflow convert` (docs/weights-files.md)";
+constexpr std::string_view kText = "`resflow generate` (docs/flux.md)";
 constexpr std::string_view kReward = "a judge of `resflow restore --search` (docs/rewards.md)";
 constexpr std::string_view kMetric = "a measure of `resflow eval` (docs/metrics.md)";
 
@@ -22,17 +24,17 @@ constexpr std::array<Rule, 25> kRules = {{
     {{"compact-part", "the compact model's degradation remover alone", "`resflow merge`, `resflow train`"}, "dr.blocks.0.conv1.weight", "", "flow."},
     {{"compact-part", "the compact model's flow alone", "`resflow merge`, `resflow train --init-from`"}, "flow.conv_out.weight", "", "dr."},
     {{"resflow-shard", "pictures to train on", "`resflow train`"}, ""},  // by its metadata
-    {{"flux-transformer", "FLUX's transformer, diffusers' naming", kNone}, "single_transformer_blocks.0.attn.to_q.weight", "", "lora"},
-    {{"flux-transformer", "FLUX's transformer, BFL's naming", kNone}, "double_blocks.0.img_attn.qkv.weight", "single_blocks.", "lora"},
+    {{"flux-transformer", "FLUX's transformer, diffusers' naming", kFlux}, "single_transformer_blocks.0.attn.to_q.weight", "", "lora"},
+    {{"flux-transformer", "FLUX's transformer, BFL's naming", kFlux}, "double_blocks.0.img_attn.qkv.weight", "single_blocks.", "lora"},
     {{"flux-controlnet", "a ControlNet for FLUX, diffusers' naming", kNone}, "controlnet_blocks.0.weight", "transformer_blocks."},
     {{"flux-controlnet", "a ControlNet for FLUX, x-labs' naming", kNone}, "controlnet_blocks.0.weight", "double_blocks."},
-    {{"t5-encoder", "T5's encoder, transformers' naming", kNone}, "encoder.block.0.layer.0.SelfAttention.q.weight"},
-    {{"t5-encoder", "T5's encoder, llama.cpp's naming", kNone}, "enc.blk.0.attn_q.weight"},
+    {{"t5-encoder", "T5's encoder, transformers' naming", kText}, "encoder.block.0.layer.0.SelfAttention.q.weight"},
+    {{"t5-encoder", "T5's encoder, llama.cpp's naming", kText}, "enc.blk.0.attn_q.weight"},
     {{"clip", "CLIP, both towers", kReward}, "text_model.encoder.layers.0.mlp.fc1.weight", "vision_model."},
-    {{"clip-text", "CLIP's text tower", kNone}, "text_model.encoder.layers.0.mlp.fc1.weight", "", "vision_model."},
+    {{"clip-text", "CLIP's text tower", kText}, "text_model.encoder.layers.0.mlp.fc1.weight", "", "vision_model."},
     {{"clip", "CLIP, OpenAI's naming", kReward}, "visual.conv1.weight", "transformer.resblocks."},
-    {{"autoencoder", "AutoencoderKL, diffusers' naming", kNone}, "decoder.up_blocks.0.resnets.0.conv1.weight"},
-    {{"autoencoder", "AutoencoderKL, BFL's naming", kNone}, "decoder.up.0.block.0.conv1.weight"},
+    {{"autoencoder", "AutoencoderKL, diffusers' naming", kFlux}, "decoder.up_blocks.0.resnets.0.conv1.weight"},
+    {{"autoencoder", "AutoencoderKL, BFL's naming", kFlux}, "decoder.up.0.block.0.conv1.weight"},
     {{"autoencoder-tiny", "AutoencoderTiny (TAEF1)", kNone}, "decoder.layers.0.weight", "encoder.layers.", "text_model"},
     {{"lora", "a LoRA, PEFT's naming", kNone}, ".lora_A.weight", "", "qkv.lora_A"},
     {{"lora", "a LoRA, kohya's naming", kNone}, ".lora_down.weight", "lora_"},

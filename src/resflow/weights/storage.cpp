@@ -47,8 +47,10 @@ Type type_of(const Storage& storage) {
 Tensor wide(const TensorFile& file, const std::string& name) { return file.get(name).to(at::kFloat); }
 
 void count(ConversionLoss& loss, const Tensor& before, const Tensor& after) {
+  const auto error = (after.to(at::kFloat) - before).square_().sum(at::kDouble).item<double>();
+  if (error == 0) return;  // a wider type, or numbers that fit
   loss.squares += before.square().sum(at::kDouble).item<double>();
-  loss.error_squares += (after.to(at::kFloat) - before).square_().sum(at::kDouble).item<double>();
+  loss.error_squares += error;
   ++loss.changed;
 }
 

@@ -13,7 +13,7 @@ namespace resflow::weights {
 
 enum class Container { safetensors, gguf };
 
-// Counts what a conversion lost: 0 for what is copied.
+// Counts what a conversion lost, over the tensors whose numbers are not what they were.
 struct ConversionLoss {
   double squares = 0, error_squares = 0;
   int64_t changed = 0;      // tensors
