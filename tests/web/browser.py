@@ -127,15 +127,22 @@ class Page:
         self("#divider").wait_for()
         return self.row(file.name).get_attribute("data-job")
 
+    def drawn(self):
+        """Once what was asked for is on the canvas: it is drawn with the next frame."""
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+
     def split(self):
+        self.drawn()
         return int(self("#divider").get_attribute("aria-valuenow"))
 
     def zoom(self):
         """In percent."""
+        self.drawn()
         return float(self("#zoom").inner_text().split()[0])
 
     def pixels(self, box=None):
         """What the canvas shows, or a box (left, top, right, bottom) of it, RGB."""
+        self.drawn()
         data = self("#canvas").evaluate("node => node.toDataURL('image/png')")
         shown = Image.open(io.BytesIO(base64.b64decode(data.split(",", 1)[1]))).convert("RGB")
         return shown.crop(box) if box else shown
