@@ -16,6 +16,7 @@ struct Rule {
 constexpr std::string_view kNone = "no command yet";
 constexpr std::string_view kFlux = "`resflow generate` (docs/flux.md), `resflow convert` (docs/weights-files.md)";
 constexpr std::string_view kText = "`resflow generate` (docs/flux.md)";
+constexpr std::string_view kLora = "`resflow generate --lora` (docs/lora.md)";
 constexpr std::string_view kReward = "a judge of `resflow restore --search` (docs/rewards.md)";
 constexpr std::string_view kMetric = "a measure of `resflow eval` (docs/metrics.md)";
 
@@ -36,10 +37,10 @@ constexpr std::array<Rule, 25> kRules = {{
     {{"autoencoder", "AutoencoderKL, diffusers' naming", kFlux}, "decoder.up_blocks.0.resnets.0.conv1.weight"},
     {{"autoencoder", "AutoencoderKL, BFL's naming", kFlux}, "decoder.up.0.block.0.conv1.weight"},
     {{"autoencoder-tiny", "AutoencoderTiny (TAEF1)", kNone}, "decoder.layers.0.weight", "encoder.layers.", "text_model"},
-    {{"lora", "a LoRA, PEFT's naming", kNone}, ".lora_A.weight", "", "qkv.lora_A"},
-    {{"lora", "a LoRA, kohya's naming", kNone}, ".lora_down.weight", "lora_"},
-    {{"lora", "a LoRA, x-labs' naming", kNone}, ".down.weight", "processor.qkv_lora"},
-    {{"lora", "a LoRA of a control model, BFL's naming", kNone}, ".lora_A.weight", "qkv.lora_A"},
+    {{"lora", "a LoRA, PEFT's naming", kLora}, ".lora_A.weight", "", "qkv.lora_A"},
+    {{"lora", "a LoRA, kohya's naming", kLora}, ".lora_down.weight", "lora_"},
+    {{"lora", "a LoRA, x-labs' naming", kLora}, ".down.weight", "processor.qkv_lora"},
+    {{"lora", "a LoRA, BFL's naming", kLora}, ".lora_A.weight", "qkv.lora_A"},
     {{"image-reward", "ImageReward", kReward}, "blip.visual_encoder.blocks.0.attn.qkv.weight"},
     {{"esrgan", "RRDBNet (Real-ESRGAN)", kNone}, "body.0.rdb1.conv1.weight"},
     {{"swinir", "SwinIR", kNone}, "layers.0.residual_group.blocks.0.attn.qkv.weight"},
