@@ -145,7 +145,7 @@ def test_positions_past_256_do_not_collide_in_bfloat16(tmp_path):
     inputs["hidden_states"] = torch.cat([inputs["hidden_states"][:, :1].expand(-1, 2, -1), inputs["hidden_states"][:, 2:]], 1)
     inputs["img_ids"][:2] = torch.tensor([[0.0, 300, 300], [0, 300, 301]])
     first, second = ours(tmp_path, model, inputs)[0, :2].float()
-    assert relative_error(first, second) > 1e-2
+    assert relative_error(first, second) > 1e-3  # equal to the last bit where the positions collide
     inputs["img_ids"][1] = inputs["img_ids"][0]
     first, second = ours(tmp_path, model, inputs)[0, :2].float()
     assert torch.equal(first, second)
