@@ -14,7 +14,7 @@ Json json_response(const std::string& description, const Json& schema) {
 
 Json file_response(const std::string& description, const std::vector<std::string>& types) {
   Json content = Json::object();
-  for (const auto& type : types) content[type] = {{"schema", type.starts_with("text/") ? Json{{"type", "string"}} : Json::object()}};
+  for (const auto& type : types) content[type] = {{"schema", type == "text/plain" ? Json{{"type", "string"}} : Json::object()}};
   return {{"description", description}, {"content", content}};
 }
 
