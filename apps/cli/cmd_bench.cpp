@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "bench_fusion.h"
 #include "command.h"
 #include "resflow/core/device.h"
 #include "resflow/core/files.h"
@@ -22,6 +23,8 @@ struct State {
   restore::ModelOptions model;
   int64_t repeats = 5, side = 128;
   std::string output;
+  bool fusion = false;
+  FusionBench fused;
 };
 
 template <class Work>
@@ -44,7 +47,21 @@ std::string processor() {
   return "unknown";
 }
 
+// The report with what every report says, printed and written.
+int finish(const State& state, const Json& measured) {
+  Json report = {
+      {"machine", {{"processor", processor()}, {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}, {"threads", at::get_num_threads()}}},
+      {"version", RESFLOW_VERSION},
+      {"commit", RESFLOW_COMMIT},
+  };
+  report.update(measured);
+  if (!state.output.empty()) write_text_atomically(state.output, report.dump(2) + "\n");
+  std::printf("%s\n", report.dump(2).c_str());
+  return kGood;
+}
+
 int run(const State& state) {
+  if (state.fusion) return finish(state, bench_fusion(state.fused));
   const restore::Restorer restorer(state.model);
   image::Picture source;
   source.pixels = noise_window(Stream(1, "bench"), 3, 0, 0, state.side, state.side).mul_(0.1).add_(0.5).clamp_(0, 1).squeeze(0);
@@ -60,22 +77,18 @@ int run(const State& state) {
   const double remover = time_restore(0, 1), one = time_restore(1, 1), four = time_restore(1, 4);
   const double step = (four - one) / 3;
   const auto row = [&](double seconds) { return Json{{"seconds", seconds}, {"in_bare_convolutions", seconds / conv}}; };
-  const Json report = {
-      {"machine", {{"processor", processor()}, {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}, {"threads", at::get_num_threads()}}},
-      {"version", RESFLOW_VERSION},
-      {"commit", RESFLOW_COMMIT},
-      {"source", fmt::format("{0}x{0}, x4", state.side)},
-      {"repeats", state.repeats},
-      {"baseline",
-       {{"what", "one 3x3 convolution of 64 channels at a quarter of the result's side"}, {"seconds", conv}, {"gflop_per_second", conv_gflops}}},
-      {"remover_alone", row(remover)},
-      {"flow_step", row(step)},
-      {"restore_1_step", row(one)},
-      {"restore_4_steps", row(four)},
-  };
-  if (!state.output.empty()) write_text_atomically(state.output, report.dump(2) + "\n");
-  std::printf("%s\n", report.dump(2).c_str());
-  return kGood;
+  return finish(
+      state,
+      {
+          {"source", fmt::format("{0}x{0}, x4", state.side)},
+          {"repeats", state.repeats},
+          {"baseline",
+           {{"what", "one 3x3 convolution of 64 channels at a quarter of the result's side"}, {"seconds", conv}, {"gflop_per_second", conv_gflops}}},
+          {"remover_alone", row(remover)},
+          {"flow_step", row(step)},
+          {"restore_1_step", row(one)},
+          {"restore_4_steps", row(four)},
+      });
 }
 
 }  // namespace
@@ -86,8 +99,20 @@ std::function<int()> command_bench(CLI::App& app) {
   app.add_option("--repeats", state->repeats, "Timed runs of each; the median counts")->capture_default_str()->check(CLI::Range(1, 1000));
   app.add_option("--side", state->side, "Side of the source picture")->capture_default_str()->check(CLI::Range(16, 4096));
   app.add_option("-o,--output", state->output, "Also write the JSON here");
-  app.footer("Example:\n  resflow bench -o bench.json");
-  return [state] { return run(*state); };
+  app.add_flag("--fusion", state->fusion, "Measure a pass of FLUX with a condition instead, its keys and values cached or not");
+  app.add_option("--fusion-blocks", state->fused.single_blocks, "Single-stream blocks of that pass; half as many double-stream ones")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 38));
+  app.add_option("--fusion-tokens", state->fused.image_tokens, "Image tokens of it, and as many of the condition")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  app.footer("Examples:\n  resflow bench -o bench.json\n  resflow bench --fusion --repeats 3");
+  return [state] {
+    state->fused.double_blocks = state->fused.single_blocks / 2;
+    state->fused.condition_tokens = state->fused.image_tokens;
+    state->fused.repeats = state->repeats;
+    return run(*state);
+  };
 }
 
 }  // namespace resflow::cli

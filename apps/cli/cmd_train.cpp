@@ -8,7 +8,7 @@
 
 #include "command.h"
 #include "resflow/core/files.h"
-#include "resflow/train/trainer.h"
+#include "resflow/train/flux_trainer.h"
 
 namespace resflow::cli {
 namespace {
@@ -35,21 +35,39 @@ std::string shard_of(const std::string& path, const std::string& output, const s
   return path;
 }
 
+int dry_run(const train::TrainOptions& options, bool json) {
+  if (options.task != "flux-lora")
+    throw_user_error({.where = "train", .problem = "--dry-run is for task flux-lora", .wanted = "task = \"flux-lora\"", .got = options.task});
+  const Json need = train::flux_need(options);
+  if (json) {
+    std::printf("%s\n", need.dump(2).c_str());
+    return kGood;
+  }
+  const auto gigabytes = [&](const char* what) { return need["bytes"][what].get<double>() / 1e9; };
+  fmt::print("{} ({}): {} trainable parameters of {}\n", need["shape"].get<std::string>(), options.fusion.fusion,
+             need["trainable_parameters"].get<int64_t>(), need["frozen_parameters"].get<int64_t>());
+  fmt::print("memory: {:.1f} GB of frozen weights, {:.1f} GB of training state, about {:.1f} GB of activations\n", gigabytes("frozen_weights"),
+             gigabytes("training_state"), gigabytes("activations_estimate"));
+  return kGood;
+}
+
 }  // namespace
 
 std::function<int()> command_train(CLI::App& app) {
   struct State {
     std::string config;
     train::TrainOptions options;
-    bool validate_only = false, json = false;
+    bool validate_only = false, dry_run = false, json = false;
   };
   auto state = std::make_shared<State>();
   app.add_option("config", state->config, "TOML file of options; those given on the command line win")->required();
   app.add_flag("--validate-only", state->validate_only, "Validate the run's weights and stop");
+  app.add_flag("--dry-run", state->dry_run, "Say what training for FLUX would train and need, and stop; no weights are needed");
   app.add_flag("--json", state->json, "Print the result as JSON");
   app.footer(
       "Examples:\n  resflow train configs/dr.toml --data photos/\n  resflow train configs/flow.toml --steps 20000 --output "
       "runs/long\n"
+      "  resflow train configs/flux-ummf.toml --dry-run --json\n"
       "A run started again goes on from its folder's checkpoint.");
   add_options(app, state->options);
   return [state, &app] {
@@ -62,29 +80,32 @@ std::function<int()> command_train(CLI::App& app) {
       if (option->count() > 0) {
         std::string name = option->get_lnames().empty() ? "" : option->get_lnames()[0];
         std::replace(name.begin(), name.end(), '-', '_');
-        const auto dot = name.find('.');
-        if (dot != std::string::npos) {
-          merged[name.substr(0, dot)][name.substr(dot + 1)] = given[name.substr(0, dot)][name.substr(dot + 1)];
-        } else if (given.contains(name)) {
-          merged[name] = given[name];
-        }
+        std::replace(name.begin(), name.end(), '.', '/');
+        const Json::json_pointer place("/" + name);
+        if (given.contains(place)) merged[place] = given[place];
       }
     fields_from_json(options, merged, "command line");
-    for (size_t i = 0; i < options.data.size(); ++i) options.data[i] = shard_of(options.data[i], options.output, "data" + std::to_string(i));
-    options.validation = shard_of(options.validation, options.output, "validation");
+    const bool for_flux = options.task == "flux-lora";
+    if (state->dry_run) return dry_run(options, state->json);
+    if (for_flux && state->validate_only)
+      throw_user_error(
+          {.where = "train", .problem = "--validate-only is for the compact model", .hint = "--dry-run says what training for FLUX needs"});
+    for (size_t i = 0; i < options.data.size() && !for_flux; ++i)
+      options.data[i] = shard_of(options.data[i], options.output, "data" + std::to_string(i));
+    if (!for_flux) options.validation = shard_of(options.validation, options.output, "validation");
     if (state->validate_only) {
       std::printf("%s\n", train::validate(options).dump(2).c_str());
       return static_cast<int>(kGood);
     }
-    const auto result = train::train(options, {.on_progress = progress_printer(""), .stop = interrupted()});
+    const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
+    const auto result = for_flux ? train::train_flux(options, job) : train::train(options, job);
     end_progress();
     if (state->json) {
       std::printf(
           "%s\n",
           Json({{"step", result.step}, {"loss", result.loss}, {"validation", result.validation}, {"output", options.output}}).dump(2).c_str());
     } else {
-      std::printf("done: step %lld, loss %.5f, weights in %s/weights.safetensors\n", static_cast<long long>(result.step), result.loss,
-                  options.output.c_str());
+      std::printf("done: step %lld, loss %.5f, weights in %s\n", static_cast<long long>(result.step), result.loss, options.output.c_str());
     }
     return static_cast<int>(kGood);
   };

@@ -26,6 +26,7 @@ std::function<int()> command_search_bench(CLI::App& app);
 std::function<int()> command_degrade(CLI::App& app);
 std::function<int()> command_eval(CLI::App& app);
 std::function<int()> command_pack(CLI::App& app);
+std::function<int()> command_pack_latents(CLI::App& app);
 std::function<int()> command_merge(CLI::App& app);
 std::function<int()> command_convert(CLI::App& app);
 std::function<int()> command_inspect(CLI::App& app);

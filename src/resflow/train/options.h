@@ -6,6 +6,7 @@
 
 #include "resflow/core/fields.h"
 #include "resflow/models/compact/config.h"
+#include "resflow/train/flux_options.h"
 
 namespace resflow::train {
 
@@ -19,6 +20,8 @@ struct TrainOptions {
   std::string feature_network;
   std::string validation_network;
   models::CompactConfig model;
+  FluxOptions flux;
+  models::FusionConfig fusion;
 
   int64_t steps = 4000;
   int64_t batch = 8;
@@ -60,17 +63,19 @@ struct TrainOptions {
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
-    visit("task", o.task, "What is trained: the degradation remover or the flow", OneOf{{"dr", "flow"}});
+    visit("task", o.task, "What is trained: the degradation remover, the flow, or a fusion for FLUX", OneOf{{"dr", "flow", "flux-lora"}});
     visit("output", o.output, "Folder of the run: checkpoint, weights, log, events, sample grids");
-    visit("data", o.data, "Training images: shards made by `resflow pack`, or folders of pictures");
+    visit("data", o.data, "Training images: shards made by `resflow pack`, or folders of pictures; for FLUX, shards of latents");
     visit("validation", o.validation, "Images that are not trained on: a shard or a folder");
     visit("remover", o.remover, "Weights of the trained remover (task flow)");
     visit("init_from", o.init_from, "Weights to start from, with a fresh optimiser");
     visit("feature_network", o.feature_network, "Frozen network of the feature loss");
     visit("validation_network", o.validation_network, "Network of the validation's feature distance; another than the loss's");
-    visit("model", o.model, "Shape of the model");
+    visit("model", o.model, "Shape of the compact model");
+    visit("flux", o.flux, "Training for FLUX");
+    visit("fusion", o.fusion, "Fusion of a condition image with FLUX");
     visit("steps", o.steps, "Optimiser steps", Range{1, 1e9});
-    visit("batch", o.batch, "Crops a step", Range{1, 65536});
+    visit("batch", o.batch, "Crops, or pictures of FLUX, at a time", Range{1, 65536});
     visit("crop", o.crop, "Side of a crop in pixels, a multiple of 16", Range{16, 4096});
     visit("learning_rate", o.learning_rate, "Peak learning rate (AdamW)", Range{0, 1});
     visit("final_learning_rate", o.final_learning_rate, "Learning rate at the end of the cosine", Range{0, 1});
@@ -96,8 +101,9 @@ struct TrainOptions {
     visit("scale_weights", o.scale_weights, "How often each scale is drawn");
     visit("seed", o.seed, "Seed of everything random", Range{0, 9e15});
     visit("device", o.device, "auto, cpu, cuda or cuda:N");
-    visit("dtype", o.dtype, "Number type of the forward pass: f32, or bf16 under autocast", OneOf{{"auto", "f32", "bf16"}});
-    visit("workers", o.workers, "CPU threads that share a batch, one part each", Range{1, 256});
+    visit("dtype", o.dtype, "Number type of the forward pass: f32, or bf16 under autocast; of FLUX: of its frozen weights",
+          OneOf{{"auto", "f32", "bf16"}});
+    visit("workers", o.workers, "CPU threads that share a batch, one part each; of FLUX: that share each operation", Range{1, 256});
     visit("loaders", o.loaders, "Threads that crop and degrade", Range{1, 256});
     visit("log_every", o.log_every, "Steps between log lines", Range{1, 1e9});
     visit("save_every", o.save_every, "Steps between checkpoints", Range{1, 1e9});

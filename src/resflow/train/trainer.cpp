@@ -5,13 +5,9 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <cstring>
-#include <fstream>
 #include <limits>
-#include <numbers>
 #include <optional>
 
 #include "resflow/core/device.h"
@@ -20,32 +16,15 @@
 #include "resflow/train/events.h"
 #include "resflow/train/gradients.h"
 #include "resflow/train/optimizer.h"
+#include "resflow/train/run_folder.h"
 #include "resflow/train/validation.h"
 #include "resflow/weights/load.h"
 
 namespace resflow::train {
 namespace {
 
-double learning_rate_at(const TrainOptions& o, int64_t step) {
-  if (step <= o.warmup) return o.learning_rate * static_cast<double>(step) / static_cast<double>(std::max<int64_t>(o.warmup, 1));
-  const double done = static_cast<double>(step - o.warmup) / static_cast<double>(std::max<int64_t>(o.steps - o.warmup, 1));
-  return o.final_learning_rate + (o.learning_rate - o.final_learning_rate) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(done, 1.0)));
-}
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// Lines after the checkpoint's step belong to work that is done again: they go.
-void truncate_log(const std::filesystem::path& path, int64_t step) {
-  if (!std::filesystem::exists(path)) return;
-  std::ifstream in(path);
-  std::string kept, line;
-  while (std::getline(in, line)) {
-    const Json entry = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!entry.is_discarded() && entry.value("step", int64_t{0}) <= step) kept += line + "\n";
-  }
-  write_text_atomically(path, kept);
 }
 
 // Before anything is read or built: what the ranges of the single options do not say.
@@ -76,8 +55,7 @@ const TrainOptions& checked(const TrainOptions& o) {
 class Run {
  public:
   explicit Run(const TrainOptions& options)
-      : options_(options), folder_(options.output), device_(parse_device(options.device)), objective_(make_objective(checked(options), device_)) {
-    create_folder(folder_);
+      : options_(options), device_(parse_device(options.device)), objective_(make_objective(checked(options), device_)), folder_(options.output) {
     at::set_num_threads(1);  // `workers` are the parallelism
     start_weights();
   }
@@ -94,16 +72,13 @@ class Run {
   void start_weights();
   std::vector<std::pair<std::string, Tensor>> state() const;  // what a checkpoint holds
   void save(bool export_weights) const;
-  void log(Json entry);
   void run_validation(const Validation& validation, EventFile& events);
-  std::filesystem::path checkpoint() const { return folder_ / "checkpoint.safetensors"; }
 
   TrainOptions options_;
-  std::filesystem::path folder_;
   c10::Device device_;
   std::unique_ptr<Objective> objective_;
+  RunFolder folder_;
   std::optional<AdamW> optimizer_;
-  std::ofstream log_;
   int64_t step_ = 0;
   TrainResult result_;
 };
@@ -112,29 +87,12 @@ void Run::start_weights() {
   nn::Module& module = objective_->module();
   module.initialise(Stream(static_cast<uint64_t>(options_.seed), "train.init"));
   module.to(device_, at::kFloat);
-  const bool resume = std::filesystem::exists(checkpoint());
+  const bool resume = std::filesystem::exists(folder_.checkpoint());
   if (!resume && !options_.init_from.empty())
     weights::load_strict(module, weights::TensorFile::open(options_.init_from), objective_->part() + ".", {.dtype = at::kFloat, .device = device_});
   for (const auto& tensor : module.named_parameters()) *tensor.slot = tensor.slot->clone();  // not views of a file
   optimizer_.emplace(module, AdamW::Options{.beta2 = options_.beta2, .weight_decay = options_.weight_decay, .ema = options_.ema});
-  if (resume) {
-    const auto file = weights::TensorFile::open(checkpoint());
-    at::NoGradGuard no_grad;
-    for (auto& [name, tensor] : state()) {
-      const Tensor saved = file.get(name);
-      if (saved.sizes() != tensor.sizes())
-        throw_user_error({.where = checkpoint().string(),
-                          .problem = "tensor '" + name + "' does not fit the model",
-                          .wanted = c10::str(tensor.sizes()),
-                          .got = c10::str(saved.sizes()),
-                          .hint = "Is `model` changed since? Choose another output folder"});
-      tensor.copy_(saved);
-    }
-    const auto step = file.metadata().find("step");
-    if (step == file.metadata().end() || step->second.find_first_not_of("0123456789") != std::string::npos || step->second.empty())
-      throw_user_error({.where = checkpoint().string(), .problem = "not a checkpoint: its metadata has no step"});
-    step_ = std::stoll(step->second);
-  }
+  step_ = folder_.resume(state());
   module.requires_grad(true);
 }
 
@@ -145,23 +103,14 @@ std::vector<std::pair<std::string, Tensor>> Run::state() const {
 }
 
 void Run::save(bool export_weights) const {
-  weights::write_safetensors(checkpoint(), state(), {{"step", std::to_string(step_)}, {"options", fields_to_json(options_).dump()}});
+  folder_.save(state(), step_, fields_to_json(options_));
   if (!export_weights) return;
   std::vector<std::pair<std::string, Tensor>> average;
   for (const auto& [name, tensor] : optimizer_->state())
     if (name.starts_with("ema.")) average.emplace_back(objective_->part() + "." + name.substr(4), tensor.to(at::kHalf));
   weights::write_safetensors(
-      folder_ / "weights.safetensors", average,
+      folder_.path() / "weights.safetensors", average,
       {{"family", "compact"}, {"part", objective_->part()}, {"config", fields_to_json(options_.model).dump()}, {"step", std::to_string(step_)}});
-}
-
-void Run::log(Json entry) {
-  log_ << entry.dump() << "\n";
-  log_.flush();
-  if (!log_)
-    throw_user_error({.where = (folder_ / "log.jsonl").string(),
-                      .problem = std::string("cannot be written: ") + std::strerror(errno),
-                      .hint = "Check free space; the last checkpoint is good"});
 }
 
 void Run::run_validation(const Validation& validation, EventFile& events) {
@@ -170,24 +119,22 @@ void Run::run_validation(const Validation& validation, EventFile& events) {
   optimizer_->swap_average();
   if (!measured.grid.defined()) return;
   result_.validation = measured.scores;
-  log({{"step", step_}, {"validation", measured.scores}});
+  folder_.log({{"step", step_}, {"validation", measured.scores}});
   for (const auto& [variant, scores] : measured.scores.items()) {
     for (const auto& [metric, value] : scores.items()) events.scalar(step_, "validation/" + metric + "/" + variant, value.get<double>());
     log_info(fmt::format("  validation {:14} {}", variant, scores.dump()));
   }
   const std::string png = png_bytes(measured.grid);
-  create_folder(folder_ / "samples");
-  write_text_atomically(folder_ / "samples" / fmt::format("{:07}.png", step_), png);
+  create_folder(folder_.path() / "samples");
+  write_text_atomically(folder_.path() / "samples" / fmt::format("{:07}.png", step_), png);
   events.image(step_, "validation/samples", measured.grid.size(1), measured.grid.size(2), png);
 }
 
 TrainResult Run::train(const Job& job) {
   const Dataset dataset(options_);
   const Validation validation(options_, device_);
-  truncate_log(folder_ / "log.jsonl", step_);
-  log_.open(folder_ / "log.jsonl", std::ios::app);
-  if (!log_) throw_user_error({.where = (folder_ / "log.jsonl").string(), .problem = "cannot be written"});
-  EventFile events(folder_);
+  folder_.open_log(step_);
+  EventFile events(folder_.path());
   const bool bf16 = parse_dtype(options_.dtype, device_) == at::kBFloat16;
   log_info(fmt::format("training {} ({} parameters) on {} images, {}, {}{}", objective_->part(), objective_->module().parameter_count(),
                        dataset.images(), device_.str(), bf16 ? "bf16" : "f32", step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
@@ -223,7 +170,7 @@ TrainResult Run::train(const Job& job) {
       }
       entry["learning_rate"] = learning_rate_at(options_, step_);
       entry["seconds_per_step"] = per_step;
-      log(entry);
+      folder_.log(entry);
       job.report(
           {.stage = fmt::format("train loss {:.4f}, {:.2f} s a step, waited {:.0f} s for data", gradients.loss, per_step, loader.waited_seconds()),
            .done = step_,

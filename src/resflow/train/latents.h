@@ -1,0 +1,43 @@
+// What FLUX is trained on: latents and texts that have been through the autoencoder and the text encoders once.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "resflow/core/tensor.h"
+#include "resflow/weights/tensor_file.h"
+
+namespace resflow::train {
+
+// Samples of one size, as they lie in a shard.
+struct Latents {
+  Tensor clean, condition;  // [B, 16, h, w], [B, 16, h', w'], in the transformer's scale: (mean - shift) * scale
+  Tensor text, pooled;      // [B, T, 4096], [B, 768]
+};
+
+// A shard is a safetensors file of "latents", "conditions", "t5" and "pooled", one row a sample, any float type; and, for samples whose text or image
+// is dropped, "empty.t5" [T, 4096] and "empty.pooled" [768] (of the empty text), "empty.condition" [16, h', w'] (of a black picture). What is empty
+// and not there is 0. Pictures of other sizes go into other shards: a batch comes from one.
+class LatentShards {
+ public:
+  // Throws UserError where a shard lacks a tensor, or sizes do not fit.
+  explicit LatentShards(const std::vector<std::string>& paths);
+
+  int64_t samples() const { return samples_; }
+  size_t shards() const { return shards_.size(); }
+  // Samples of one shard, float32. rows int64, in order.
+  Latents rows(size_t shard, const std::vector<int64_t>& rows) const;
+  Latents empty(size_t shard) const;  // a batch of 1; clean is undefined
+  int64_t size(size_t shard) const { return shards_.at(shard).count; }
+
+ private:
+  struct Shard {
+    int64_t count;
+    Tensor clean, condition, text, pooled;  // views of the file
+    Latents empty;
+  };
+  std::vector<Shard> shards_;
+  int64_t samples_ = 0;
+};
+
+}  // namespace resflow::train

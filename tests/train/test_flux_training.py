@@ -1,0 +1,202 @@
+"""`resflow train` for FLUX: against the same training in PyTorch, on a transformer of a few thousand parameters."""
+
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from program import resflow
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+torch = pytest.importorskip("torch")
+flux = pytest.importorskip("diffusers.models.transformers.transformer_flux")
+
+from safetensors.torch import load_file, save_file  # noqa: E402  (after the skips)
+from test_train import losses  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "models"))
+from omini_oracle import Omini, condition_ids  # noqa: E402
+
+PROBE = pathlib.Path(os.environ.get("RESFLOW", ROOT / "build" / "resflow")).parent / "tests" / "train_probe"
+SHAPE = dict(num_layers=1, num_single_layers=2, attention_head_dim=32, num_attention_heads=2, axes_dims_rope=[8, 12, 12], guidance_embeds=True,
+             in_channels=16, joint_attention_dim=24, pooled_projection_dim=20)  # fmt: skip
+STEPS, RANK, ALPHA, SIDE = 50, 4, 8, 8
+
+
+def shard(path, samples=6, seed=1, side=SIDE):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    clean = draw(samples, 4, side, side)
+    save_file(
+        {
+            "latents": clean,
+            "conditions": (clean + 0.5 * draw(samples, 4, side, side)).bfloat16(),
+            "t5": draw(samples, 5, 24).bfloat16(),
+            "pooled": draw(samples, 20),
+            "empty.t5": draw(5, 24),
+            "empty.pooled": draw(20),
+            "empty.condition": draw(4, side, side),
+        },
+        path,
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny_flux(tmp_path_factory):
+    """A transformer's folder, a shard, and a configuration that names both."""
+    folder = tmp_path_factory.mktemp("flux")
+    torch.manual_seed(2)
+    model = flux.FluxTransformer2DModel(**SHAPE).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5 if parameter.dim() == 2 else 0.5)
+    model.save_pretrained(folder / "transformer")
+    shard(folder / "a.safetensors")
+    (folder / "train.toml").write_text(f"""
+task = "flux-lora"
+data = ["{folder / "a.safetensors"}"]
+steps = {STEPS}
+batch = 2
+learning_rate = 2e-3
+warmup = 5
+weight_decay = 0.01
+clip_norm = 0.5
+ema = 0
+log_every = 1
+save_every = 5
+[flux]
+model = "{folder / "transformer"}"
+accumulate = 2
+drop_text = 0.3
+drop_image = 0.3
+[fusion]
+rank = {RANK}
+alpha = {ALPHA}
+""")
+    return folder, model
+
+
+def options_of(folder, **fusion):
+    return {
+        "task": "flux-lora",
+        "data": [str(folder / "a.safetensors")],
+        "batch": 2,
+        "flux": {"model": str(folder / "transformer"), "drop_text": 0.3, "drop_image": 0.3},
+        "fusion": {"rank": RANK, "alpha": ALPHA} | fusion,
+    }
+
+
+def drawn(folder, options, count):
+    save_file({"none": torch.zeros(1)}, folder / "in", {"options": json.dumps(options), "count": str(count)})
+    done = subprocess.run([PROBE, folder / "in", folder / "out"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    out = load_file(folder / "out")
+    batches = [{name: out[f"{i}.{name}"] for name in ("clean", "condition", "t5", "pooled", "noise", "t")} for i in range(count)]
+    return batches, {name.removeprefix("start."): tensor for name, tensor in out.items() if name.startswith("start.")}
+
+
+def pack(map_):
+    b, c, h, w = map_.shape
+    return map_.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h // 2 * w // 2, c * 4)
+
+
+def reference_loss(model, adapter, batch, attention):
+    t = batch["t"].view(-1, 1, 1, 1)
+    z, target = (1 - t) * batch["clean"] + t * batch["noise"], batch["noise"] - batch["clean"]
+    ids = condition_ids(SIDE // 2, SIDE // 2)
+    inputs = {"hidden_states": pack(z), "encoder_hidden_states": batch["t5"], "pooled": batch["pooled"], "timestep": batch["t"], "img_ids": ids,
+              "txt_ids": torch.zeros(5, 3), "guidance": torch.ones(2)}  # fmt: skip
+    out = Omini(model, adapter, ALPHA / RANK)(inputs, pack(batch["condition"]), ids, attention)
+    return torch.nn.functional.mse_loss(out, pack(target))
+
+
+def learning_rate(step):
+    if step <= 5:
+        return 2e-3 * step / 5
+    return 1e-6 + (2e-3 - 1e-6) * 0.5 * (1 + math.cos(math.pi * (step - 5) / (STEPS - 5)))
+
+
+# Catches: another loss, target, time, guidance or order of tokens than FLUX's; a gradient that is summed instead of averaged, clipped or decayed
+# otherwise than torch does; batches that are seen twice; an adapter that is not what was trained.
+@pytest.mark.parametrize("attention", ["independent", "full"])
+def test_fifty_steps_follow_pytorch(tiny_flux, tmp_path, attention):
+    folder, model = tiny_flux
+    resflow("train", folder / "train.toml", "--output", tmp_path, "--fusion.condition-attention", attention)
+    ours = losses(tmp_path)
+    batches, start = drawn(tmp_path, options_of(folder), 2 * STEPS)
+    names = sorted({name.removeprefix("lora.").rsplit(".lora_", 1)[0] for name in start})
+    adapter = {name: tuple(start[f"lora.{name}.lora_{part}.weight"].clone().requires_grad_() for part in "AB") for name in names}
+    untrained = {name: tuple(t.detach().clone() for t in pair) for name, pair in adapter.items()}
+    parameters = [tensor for pair in adapter.values() for tensor in pair]
+    optimizer = torch.optim.AdamW(parameters, lr=1.0, betas=(0.9, 0.99), weight_decay=0.01)
+    theirs, gained = [], []
+    for step in range(1, STEPS + 1):
+        optimizer.zero_grad()
+        loss = sum(reference_loss(model, adapter, batches[2 * (step - 1) + i], attention) / 2 for i in range(2))
+        loss.backward()
+        with torch.no_grad():
+            gained.append(float(sum(reference_loss(model, untrained, batches[2 * (step - 1) + i], attention) / 2 for i in range(2)) - loss))
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+        optimizer.param_groups[0]["lr"] = learning_rate(step)
+        optimizer.step()
+        theirs.append(float(loss))
+    assert list(ours) == list(range(1, STEPS + 1))
+    for step, loss in enumerate(theirs, 1):
+        assert ours[step] == pytest.approx(loss, rel=1e-4 if step <= 10 else 1e-3), step
+    assert sum(gained[-10:]) > 0.01 * sum(theirs[-10:])  # it learns, so that a frozen adapter could not follow the curve
+    saved = load_file(tmp_path / "adapter.safetensors")
+    assert set(saved) == {f"transformer.{name}.lora_{part}.weight" for name in names for part in "AB"}
+    for name, (down, up) in adapter.items():
+        change = ((up @ down) - (untrained[name][1] @ untrained[name][0])).abs().max()
+        merged = saved[f"transformer.{name}.lora_B.weight"].float() @ saved[f"transformer.{name}.lora_A.weight"].float()
+        assert (merged - up @ down).abs().max() <= 0.02 * change + 1e-7, name
+
+
+def test_draws_are_logit_normal_shifted_and_dropped(tiny_flux, tmp_path):
+    """Catches: a shift the other way, a text dropped with the image, noise of another deviation, samples that never come."""
+    folder, _ = tiny_flux
+    batches, _ = drawn(tmp_path, options_of(folder), 400)
+    given = load_file(folder / "a.safetensors")
+    times = torch.cat([batch["t"] for batch in batches]).double()
+    mu = 0.5 + (1.15 - 0.5) / (4096 - 256) * (SIDE * SIDE // 4 - 256)
+    logits = torch.logit(times)
+    assert abs(float(logits.mean()) - mu) < 0.12 and abs(float(logits.std()) - 1) < 0.1
+    noise = torch.cat([batch["noise"] for batch in batches])
+    assert abs(float(noise.mean())) < 0.01 and abs(float(noise.std()) - 1) < 0.01
+    no_text = torch.cat([(batch["t5"] == given["empty.t5"]).all(-1).all(-1) for batch in batches])
+    no_pooled = torch.cat([(batch["pooled"] == given["empty.pooled"]).all(-1) for batch in batches])
+    no_image = torch.cat([(batch["condition"] == given["empty.condition"]).flatten(1).all(1) for batch in batches])
+    assert torch.equal(no_text, no_pooled)
+    assert 0.25 < no_text.float().mean() < 0.35 and 0.25 < no_image.float().mean() < 0.35
+    assert 0.06 < (no_text & no_image).float().mean() < 0.13  # 0.09: independent of each other
+    clean = torch.cat([batch["clean"] for batch in batches])
+    which = (clean[:, None] == given["latents"][None]).flatten(2).all(2)
+    assert which.any(1).all() and which.float().mean(0).min() > 0.1
+    texts = torch.cat([batch["t5"] for batch in batches])[~no_text]
+    assert torch.equal(texts, given["t5"].float()[which[~no_text].int().argmax(1)])  # a sample's own text
+
+
+def test_checkpointing_changes_nothing_but_memory(tiny_flux, tmp_path):
+    folder, _ = tiny_flux
+    for flag in ("--flux.checkpoint", "--no-flux.checkpoint"):
+        resflow("train", folder / "train.toml", "--output", tmp_path / flag, flag, "--steps", "6")
+    with_it, without = losses(tmp_path / "--flux.checkpoint"), losses(tmp_path / "--no-flux.checkpoint")
+    assert with_it == pytest.approx(without, rel=1e-5)
+
+
+def test_what_flux_1_dev_would_need_is_told_without_it(tmp_path):
+    """The published 58 M of methods and numbers; catches a configuration that needs weights to be counted."""
+    run = lambda *more: json.loads(resflow("train", "configs/flux-ummf.toml", "--dry-run", "--json", *more).stdout)  # noqa: E731
+    told = run()
+    assert told["trainable_parameters"] == 57_951_232 and told["frozen_parameters"] == 11_901_408_320
+    assert told["bytes"]["frozen_weights"] == 2 * 11_901_408_320
+    assert told["bytes"]["total_estimate"] == sum(told["bytes"][part] for part in ("frozen_weights", "training_state", "activations_estimate"))
+    assert run("--fusion.rank", "4")["trainable_parameters"] == 14_487_808
+    assert run("--no-flux.checkpoint")["bytes"]["activations_estimate"] > 10 * told["bytes"]["activations_estimate"]
+    said = resflow("train", "configs/flux-ummf.toml", "--dry-run").stdout
+    assert "57951232 trainable parameters" in said and "GB" in said
