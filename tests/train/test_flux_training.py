@@ -4,18 +4,19 @@ import json
 import math
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
-from program import resflow
+from program import USER_ERROR, resflow, started
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 torch = pytest.importorskip("torch")
 flux = pytest.importorskip("diffusers.models.transformers.transformer_flux")
 
-from safetensors.torch import load_file, save_file  # noqa: E402  (after the skips)
-from test_train import losses  # noqa: E402
+from safetensors.torch import load_file, safe_open, save_file  # noqa: E402  (after the skips)
+from test_train import losses, wait_for_step  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "models"))
@@ -181,12 +182,56 @@ def test_draws_are_logit_normal_shifted_and_dropped(tiny_flux, tmp_path):
     assert torch.equal(texts, given["t5"].float()[which[~no_text].int().argmax(1)])  # a sample's own text
 
 
+def test_a_killed_run_goes_on_to_the_very_losses_of_an_unbroken_one(tiny_flux, tmp_path):
+    folder, _ = tiny_flux
+    arguments = lambda output: ["train", folder / "train.toml", "--output", output, "--ema", "0.9"]  # noqa: E731
+    resflow(*arguments(tmp_path / "whole"))
+    process = started(*arguments(tmp_path / "killed"))
+    wait_for_step(process, tmp_path / "killed", 8)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert max(losses(tmp_path / "killed")) < STEPS
+    assert "resuming at step" in resflow(*arguments(tmp_path / "killed")).stderr
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole") and len(losses(tmp_path / "whole")) == STEPS
+    assert (tmp_path / "killed" / "adapter.safetensors").read_bytes() == (tmp_path / "whole" / "adapter.safetensors").read_bytes()
+
+
 def test_checkpointing_changes_nothing_but_memory(tiny_flux, tmp_path):
     folder, _ = tiny_flux
     for flag in ("--flux.checkpoint", "--no-flux.checkpoint"):
         resflow("train", folder / "train.toml", "--output", tmp_path / flag, flag, "--steps", "6")
     with_it, without = losses(tmp_path / "--flux.checkpoint"), losses(tmp_path / "--no-flux.checkpoint")
     assert with_it == pytest.approx(without, rel=1e-5)
+
+
+def test_a_trained_control_net_is_one_of_diffusers(tiny_flux, tmp_path):
+    """Starts as the transformer's first blocks, with zero maps: the first loss is that of the transformer alone."""
+    folder, model = tiny_flux
+    from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+
+    control = ["--fusion.fusion", "controlnet", "--fusion.control-layers", "1", "--fusion.control-single-layers", "1"]
+    resflow("train", folder / "train.toml", "--output", tmp_path, *control, "--steps", "3")
+    net, report = FluxControlNetModel.from_pretrained(tmp_path / "controlnet", output_loading_info=True)
+    assert not any(report.values())
+    assert torch.allclose(net.transformer_blocks[0].attn.to_q.weight, model.transformer_blocks[0].attn.to_q.weight, atol=0.02)
+    assert net.controlnet_blocks[0].weight.abs().max() > 0
+    batches, _ = drawn(tmp_path, options_of(folder), 2)
+    ids = condition_ids(SIDE // 2, SIDE // 2)
+    expected = 0
+    for batch in batches:
+        t = batch["t"].view(-1, 1, 1, 1)
+        z = (1 - t) * batch["clean"] + t * batch["noise"]
+        out = model(pack(z), batch["t5"], batch["pooled"], batch["t"], ids, torch.zeros(5, 3), torch.ones(2), return_dict=False)[0]
+        expected += torch.nn.functional.mse_loss(out, pack(batch["noise"] - batch["clean"])) / 2
+    assert losses(tmp_path)[1] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_addition_trains_an_adapter_for_every_token(tiny_flux, tmp_path):
+    folder, _ = tiny_flux
+    resflow("train", folder / "train.toml", "--output", tmp_path, "--fusion.fusion", "addition", "--steps", "3")
+    with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
+        assert file.metadata()["resflow.tokens"] == "all"
+    assert load_file(tmp_path / "condition_embedder.safetensors")["weight"].abs().max() > 0
 
 
 def test_what_flux_1_dev_would_need_is_told_without_it(tmp_path):
@@ -200,3 +245,14 @@ def test_what_flux_1_dev_would_need_is_told_without_it(tmp_path):
     assert run("--no-flux.checkpoint")["bytes"]["activations_estimate"] > 10 * told["bytes"]["activations_estimate"]
     said = resflow("train", "configs/flux-ummf.toml", "--dry-run").stdout
     assert "57951232 trainable parameters" in said and "GB" in said
+
+
+def test_what_does_not_fit_is_told(tiny_flux, tmp_path):
+    folder, _ = tiny_flux
+    run = lambda *more: resflow("train", folder / "train.toml", "--output", tmp_path / "run", *more, code=USER_ERROR).stderr  # noqa: E731
+    assert "--dry-run" in run("--flux.model", tmp_path / "nothing")
+    save_file({"latents": torch.zeros(2, 4, 8, 8)}, tmp_path / "half.safetensors")
+    config = (folder / "train.toml").read_text().replace(str(folder / "a.safetensors"), str(tmp_path / "half.safetensors"))
+    (tmp_path / "half.toml").write_text(config)
+    assert "no tensor 'conditions'" in resflow("train", tmp_path / "half.toml", "--output", tmp_path / "run", code=USER_ERROR).stderr
+    assert "flux-lora" in resflow("train", "configs/dr.toml", "--dry-run", code=USER_ERROR).stderr
