@@ -24,5 +24,5 @@ def started(*arguments):
 
 
 def files_in(folder):
-    """Every file below, hidden ones too: what was half-written would show. But for the journal of a batch."""
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if not path.is_dir() and path.name != JOURNAL)
+    """Every file below, hidden ones too: what was half-written would show. But for the journal of a batch, and SQLite's own beside it."""
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if not path.is_dir() and not path.name.startswith(JOURNAL))

@@ -15,7 +15,7 @@ namespace {
 
 struct State {
   std::vector<std::string> inputs;
-  std::string output, compare, trace, log;
+  std::string output, compare, change_map, mask, trace, log;
   bool json = false, recursive = false, skip_existing = false, journal = true, watch = false;
   restore::ModelOptions model;
   restore::BatchOptions batch;
@@ -33,15 +33,27 @@ void print_item(const Json& entry) {
                        result["height"].dump(), entry["seconds"].get<double>()));
 }
 
-void check_compare(const std::filesystem::path& compare, const std::vector<restore::BatchItem>& items) {
-  if (items.size() != 1)
-    throw_user_error({.where = "--compare", .problem = "several pictures", .wanted = "one input", .got = std::to_string(items.size())});
-  if (!image::can_write(image::format_of_extension(compare)))
-    throw_user_error({.where = compare.string(), .problem = "cannot tell the format to write", .wanted = "an extension .png .jpg .webp .tif .avif"});
+// A picture beside the result: --compare, --change-map.
+void check_beside(const std::string& option, const std::filesystem::path& path, const std::vector<restore::BatchItem>& items) {
+  if (path.empty()) return;
+  if (!image::can_write(image::format_of_extension(path)))
+    throw_user_error({.where = path.string(), .problem = "cannot tell the format to write", .wanted = "an extension .png .jpg .webp .tif .avif"});
   std::error_code ignored;
   for (const auto& taken : {items[0].input, items[0].output})
-    if (std::filesystem::weakly_canonical(compare, ignored) == std::filesystem::weakly_canonical(taken, ignored))
-      throw_user_error({.where = compare.string(), .problem = "--compare would replace " + taken.string(), .hint = "Choose another name"});
+    if (std::filesystem::weakly_canonical(path, ignored) == std::filesystem::weakly_canonical(taken, ignored))
+      throw_user_error({.where = path.string(), .problem = option + " would replace " + taken.string(), .hint = "Choose another name"});
+}
+
+// What is meant for one picture.
+void check_single(const State& state, const std::vector<restore::BatchItem>& items) {
+  for (const auto& [option, value] : {std::pair{"--compare", &state.compare}, {"--change-map", &state.change_map}, {"--mask", &state.mask}}) {
+    if (value->empty()) continue;
+    if (state.watch) throw_user_error({.where = option, .problem = "not together with --watch"});
+    if (items.size() != 1)
+      throw_user_error({.where = option, .problem = "several pictures", .wanted = "one input", .got = std::to_string(items.size())});
+  }
+  check_beside("--compare", state.compare, items);
+  check_beside("--change-map", state.change_map, items);
 }
 
 void check_trace(const State& state) {
@@ -69,12 +81,11 @@ int run(State& state) {
   std::vector<restore::BatchItem> items;
   if (state.watch) {
     restore::check_watch(state.inputs, state.output);
-    if (!state.compare.empty()) throw_user_error({.where = "--compare", .problem = "not together with --watch"});
   } else {
     const auto found = restore::find_pictures(state.inputs, {.recursive = state.recursive, .skip = state.output});
     items = restore::plan_batch(found, state.inputs, state.output, format);
-    if (!state.compare.empty()) check_compare(state.compare, items);
   }
+  check_single(state, items);
   // Only the folder's names depend on --format; a file's format is its extension.
   if (items.size() == 1 && items[0].output == std::filesystem::path(state.output)) {
     if (format != "auto" && format != image::format_of_extension(state.output))
@@ -84,6 +95,8 @@ int run(State& state) {
   restorer.prepare(state.batch.search, state.batch.restore.caption);
   const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
   state.batch.compare = state.compare;
+  state.batch.change_map = state.change_map;
+  state.batch.mask = state.mask;
   state.batch.trace = state.trace;
   state.batch.log = state.log;
   state.batch.skip_existing = state.skip_existing;
@@ -121,6 +134,8 @@ std::function<int()> command_restore(CLI::App& app) {
   app.add_option("inputs", state->inputs, "Pictures, folders of pictures, globs")->required();
   app.add_option("-o,--output", state->output, "A file, or a folder (kept stems)")->required();
   app.add_option("--compare", state->compare, "Also write source and result side by side to this file");
+  app.add_option("--change-map", state->change_map, "Also write where the result departs from the source, as a heat map");
+  app.add_option("--mask", state->mask, "Picture of the same shape: white places are restored, black ones only enlarged");
   app.add_flag("--json", state->json, "Print what was done as JSON");
   app.add_flag("-r,--recursive", state->recursive, "Folders' subfolders too; the results keep their structure");
   app.add_flag("--skip-existing", state->skip_existing, "Leave out pictures whose result is there, whatever made it");

@@ -195,6 +195,7 @@ void Worker::restore(JobRecord& job) {
 
   const auto result = files_.result(job);
   auto notes = source.notes;
+  notes.insert(notes.end(), restored.notes.begin(), restored.notes.end());
   for (auto& note : restore::write_restored(result, restored, options.files)) notes.push_back(std::move(note));
   if (writer) writer->write(restored, source_file, result);
   job.manifest = restored.manifest;

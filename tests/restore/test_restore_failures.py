@@ -200,7 +200,7 @@ def test_a_batch_goes_on_after_a_result_that_did_not_fit(restore, good, tmp_path
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "in" / "plain.png")
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "in" / "noise.png")
-    done = restore(tmp_path / "in", "-o", tmp_path / "out", "--scale", "4", code=SOME_FAILED, preexec_fn=limit_file_size)
+    done = restore(tmp_path / "in", "-o", tmp_path / "out", "--scale", "4", "--no-journal", code=SOME_FAILED, preexec_fn=limit_file_size)
     assert "1 of 2 pictures failed" in done.stderr and files_in(tmp_path / "out") == ["plain.png"]
 
 

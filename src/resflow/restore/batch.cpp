@@ -13,7 +13,9 @@
 #include "resflow/core/log.h"
 #include "resflow/image/resize.h"
 #include "resflow/image/side_by_side.h"
+#include "resflow/restore/assurance.h"
 #include "resflow/restore/batch_log.h"
+#include "resflow/restore/faithfulness.h"
 #include "resflow/restore/journal.h"
 #include "resflow/restore/trace_files.h"
 
@@ -66,7 +68,9 @@ class Run {
     std::set<fs::path> folders;
     for (const auto& item : items)
       if (folders.insert(item.output.parent_path()).second) create_folder(item.output.parent_path());
-    if (!options_.compare.empty()) create_folder(options_.compare.parent_path());
+    for (const auto& beside : {options_.compare, options_.change_map})
+      if (!beside.empty()) create_folder(beside.parent_path());
+    if (!options_.mask.empty()) mask_ = image::read_picture(options_.mask, options_.limits).pixels;
     trace_folder_ = items.size() > 1 || !options_.trace.has_filename() || fs::is_directory(options_.trace);
     if (!options_.trace.empty()) create_folder(trace_folder_ ? options_.trace : options_.trace.parent_path());
     if (!options_.log.empty()) log_.emplace(options_.log);
@@ -164,8 +168,12 @@ class Run {
       }
       made->restored =
           restorer_.restore(source.picture, options_.restore, options_.search, job, made->writer ? made->writer->watch() : SearchWatch{});
+      if (mask_.defined()) {
+        apply_mask(source.picture, mask_, *made->restored);
+        made->restored->manifest["faithfulness"] = to_json(faithfulness(source.picture.pixels, made->restored->picture.pixels));
+      }
     });
-    if (!options_.compare.empty()) made->before = source.picture.pixels;
+    if (!options_.compare.empty() || !options_.change_map.empty()) made->before = source.picture.pixels;
     return made;
   }
 
@@ -179,6 +187,7 @@ class Run {
         told["finished"] = now_in_words();
         if (journal_) journal_->writing(item, told);
         auto notes = std::move(made.notes);
+        notes.insert(notes.end(), made.restored->notes.begin(), made.restored->notes.end());
         for (auto& note : write_restored(item.output, *made.restored, options_.encode)) notes.push_back(std::move(note));
         if (!notes.empty()) told["notes"] = notes;
         if (made.writer) {
@@ -191,6 +200,13 @@ class Run {
           sheet.pixels = image::side_by_side({image::resize(made.before, pixels.size(1), pixels.size(2)).clamp_(0, 1), pixels});
           image::write_picture(options_.compare, sheet);
           told["compare"] = options_.compare.string();
+        }
+        if (!options_.change_map.empty()) {
+          const Tensor& pixels = made.restored->picture.pixels;
+          image::Picture map;
+          map.pixels = heat_map(faithfulness(made.before, pixels), pixels);
+          image::write_picture(options_.change_map, map);
+          told["change_map"] = options_.change_map.string();
         }
         entry = std::move(told);
       });
@@ -216,6 +232,7 @@ class Run {
   const BatchOptions& options_;
   const std::function<void(const Json&)>& on_item_;
   bool trace_folder_ = false;
+  Tensor mask_;  // undefined: none
   std::optional<Journal> journal_;
   std::optional<BatchLog> log_;
   std::future<Json> writing_;

@@ -20,6 +20,8 @@ struct BatchOptions {
   image::EncodeOptions encode;
   image::DecodeLimits limits;
   std::filesystem::path compare;       // source and result side by side, of the one picture; empty = none
+  std::filesystem::path change_map;    // where the result departs from the source, of the one picture; empty = none
+  std::filesystem::path mask;          // how strongly each place is restored: white as usual, black not at all; of the one picture
   std::filesystem::path trace;         // of the search: a file, or with several pictures a folder (stem.json); empty = none
   std::string trace_pictures = "all";  // one of trace_picture_names()
   bool skip_existing = false;          // leave out pictures whose result is there, whatever made it

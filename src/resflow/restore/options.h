@@ -35,6 +35,9 @@ struct RestoreOptions {
   std::string caption;
   int64_t tile = 512;
   int64_t overlap = 96;
+  double max_change = 0;
+  std::string on_change = "blend";
+  bool checks = true;
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
@@ -50,6 +53,9 @@ struct RestoreOptions {
     visit("caption", o.caption, "What the picture shows, in words: for rewards that compare with a text");
     visit("tile", o.tile, "Side of a tile in result pixels (memory grows with it)", Range{128, 8192});
     visit("overlap", o.overlap, "Pixels that neighbouring tiles share", Range{16, 2048});
+    visit("max_change", o.max_change, "Largest change against the source that is let through, 0..1 (0.06 is just visible); 0 = any", Range{0, 1});
+    visit("on_change", o.on_change, "What happens to a larger one: drawn back to the source, or the picture refused", OneOf{{"blend", "refuse"}});
+    visit("checks", o.checks, "Look for broken results (no numbers, flat, colour cast, seams, grid) and make such a one again more safely");
   }
 };
 

@@ -14,6 +14,7 @@
 #include "resflow/image/color_fix.h"
 #include "resflow/image/resize.h"
 #include "resflow/image/tiles.h"
+#include "resflow/restore/assurance.h"
 #include "resflow/search/strategy.h"
 
 namespace resflow::restore {
@@ -108,8 +109,15 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
   check_options(options);
   search::check_search(search);
   prepare(search, options.caption);
-  const auto start = std::chrono::steady_clock::now();
   c10::InferenceMode inference;
+  Restored made = restore_once(source, options, search, job, watch);
+  assure(source, options, made, [&](const RestoreOptions& safer) { return restore_once(source, safer, {}, job, {}); });
+  return made;
+}
+
+Restored Restorer::restore_once(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job,
+                                const SearchWatch& watch) const {
+  const auto start = std::chrono::steady_clock::now();
   Plan plan{.size = target_size(options, {.width = source.pixels.size(2), .height = source.pixels.size(1)}),
             .source = {.width = source.pixels.size(2), .height = source.pixels.size(1)},
             .options = options,
@@ -175,6 +183,7 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
     out.manifest["search"] = {{"plain_nfe", plan.searched.front().trace.plain_nfe}, {"ended", ended}};
     out.searched = std::move(plan.searched);
   }
+  out.tiles = std::move(plan.tiles);
   return out;
 }
 

@@ -39,6 +39,8 @@ struct Restored {
   image::Picture picture;              // metadata, depth and grey flag of the source
   Json manifest;                       // program, model, options as used, sizes, seconds, model evaluations (NFE)
   std::vector<SearchedTile> searched;  // in the order of the tiles; empty without a search
+  std::vector<image::Tile> tiles;      // as it was made
+  std::vector<std::string> notes;      // what a person should know of the result
 };
 
 // What a caller may watch while a picture is made: searches, to keep pictures of them, and the estimates of all. Tiles are told one after
@@ -77,6 +79,8 @@ class Restorer {
   // the whole picture's: NFE count evaluations of a pixel, so each tile may spend all of the budget; of the time each has its share.
   // A stop, or the end of the time, ends the search with the best so far; tiles that were not yet searched are sampled plainly.
   // Reports stage "search".
+  //
+  // The result is checked, made again where it is broken, and held to options.max_change (assurance.h).
   Restored restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job = {},
                    const SearchWatch& watch = {}) const;
   Restored restore(const image::Picture& source, const RestoreOptions& options, const Job& job = {}) const {
@@ -85,6 +89,8 @@ class Restorer {
 
  private:
   struct Plan;
+  Restored restore_once(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job,
+                        const SearchWatch& watch) const;
   // What a tile is sampled with.
   struct Sampling {
     flow::VelocityFn velocity;
