@@ -90,7 +90,7 @@ def test_a_broken_result_is_made_again_by_the_remover_alone(tiny, small, tmp_pat
     assert checks["retried"] and checks["left"] == [] and "colour cast" in checks["found"][0] and "made again" in done.stderr
     resflow(*arguments, "-o", tmp_path / "safe.png", "--strength", "0")
     same = np.asarray(Image.open(tmp_path / "out.png")) == np.asarray(Image.open(tmp_path / "safe.png"))
-    assert same.all() and item(done)["nfe"] == 0
+    assert same.all() and item(done)["nfe"] == 2, "what the first try cost"
     unchecked = resflow(*arguments, "-o", tmp_path / "red.png", "--no-checks")
     red = np.asarray(Image.open(tmp_path / "red.png")).astype(int) - np.asarray(Image.open(tmp_path / "safe.png"))
     assert "checks" not in item(unchecked) and red[:, :, 0].mean() > 30

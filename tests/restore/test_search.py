@@ -31,7 +31,7 @@ def searched(tiny, source, tmp_path_factory):
     def run(name, *options):
         if name not in done:
             out, trace = folder / f"{name}.png", folder / f"{name}.json"
-            said = resflow("restore", "--model", tiny.model, source, "-o", out, "--json", "--trace", trace, *options).stdout
+            said = resflow("restore", "--no-checks", "--model", tiny.model, source, "-o", out, "--json", "--trace", trace, *options).stdout
             done[name] = json.loads(said)["items"][0], json.loads(trace.read_text()), pixels(out)
         return done[name]
 
@@ -59,7 +59,7 @@ def test_a_budget_is_kept_by_every_tile(searched, strategy):
 @pytest.mark.parametrize("strategy", ("best-of-n", "resflow"))
 def test_one_candidate_is_the_plain_sampler(searched, tiny, source, tmp_path, strategy):
     plain = tmp_path / "plain.png"
-    resflow("restore", "--model", tiny.model, source, "-o", plain, "--steps", "4", "--sigma-s", "0.3")
+    resflow("restore", "--no-checks", "--model", tiny.model, source, "-o", plain, "--steps", "4", "--sigma-s", "0.3")
     assert np.array_equal(searched(f"{strategy}-one", "--search", strategy, *SMALL, "--candidates", "1")[2], pixels(plain))
 
 
@@ -96,7 +96,7 @@ def test_time_ends_a_search_with_a_result(searched):
 
 def test_ctrl_c_gives_the_best_so_far(tiny, source, tmp_path):
     out = tmp_path / "best.png"
-    program = started("restore", "--model", tiny.model, source, "-o", out, "--search", "best-of-n", "--candidates", "4096", "--candidate-batch",
+    program = started("restore", "--no-checks", "--model", tiny.model, source, "-o", out, "--search", "best-of-n", "--candidates", "4096", "--candidate-batch",
                       "2", "--steps", "4", "--sigma-s", "0.3", "--trace", tmp_path / "run.json")  # fmt: skip
     for line in program.stderr:  # plain progress lines come every ten seconds, the first at once
         if "search" in line:
@@ -109,7 +109,7 @@ def test_ctrl_c_gives_the_best_so_far(tiny, source, tmp_path):
 
 
 def test_several_pictures_leave_a_folder_of_traces(tiny, source, pictures, tmp_path):
-    resflow("restore", "--model", tiny.model, source, pictures / "coffee.png", "-o", tmp_path / "out", "--width", "64", "--search", "best-of-n",
+    resflow("restore", "--no-checks", "--model", tiny.model, source, pictures / "coffee.png", "-o", tmp_path / "out", "--width", "64", "--search", "best-of-n",
             "--candidates", "2", "--steps", "2", "--trace", tmp_path / "traces")  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "traces").iterdir()) == ["coffee.json", "coffee.pictures", "poor.json", "poor.pictures"]
 
@@ -126,7 +126,7 @@ def test_several_pictures_leave_a_folder_of_traces(tiny, source, pictures, tmp_p
     ],
 )
 def test_what_cannot_be_searched_is_told_before_any_work(tiny, source, tmp_path, options, told):
-    said = resflow("restore", "--model", tiny.model, source, "-o", tmp_path / "out.png", *options, code=USER_ERROR).stderr
+    said = resflow("restore", "--no-checks", "--model", tiny.model, source, "-o", tmp_path / "out.png", *options, code=USER_ERROR).stderr
     assert told in said
     assert list(tmp_path.iterdir()) == []
 
@@ -138,7 +138,7 @@ def tiled(tiny, source, tmp_path_factory):
     poor = Image.open(source).convert("RGBA")
     poor.putalpha(Image.linear_gradient("L").resize(poor.size))
     poor.save(folder / "poor.png")
-    resflow("restore", "--model", tiny.model, folder / "poor.png", "-o", folder / "out.png", "--search", "greedy", *SMALL, "--tile", "128",
+    resflow("restore", "--no-checks", "--model", tiny.model, folder / "poor.png", "-o", folder / "out.png", "--search", "greedy", *SMALL, "--tile", "128",
             "--overlap", "32", "--color-fix", "adain", "--trace", folder / "run.json")  # fmt: skip
     return folder
 
@@ -176,7 +176,7 @@ def test_the_report_shows_every_candidate_and_needs_no_other_file(tiled, tmp_pat
 
 
 def test_small_pictures_alone_do_for_the_report_and_not_for_a_pick(tiny, source, tmp_path):
-    resflow("restore", "--model", tiny.model, source, "-o", tmp_path / "out.png", "--search", "best-of-n", *SMALL, "--trace", tmp_path / "run.json",
+    resflow("restore", "--no-checks", "--model", tiny.model, source, "-o", tmp_path / "out.png", "--search", "best-of-n", *SMALL, "--trace", tmp_path / "run.json",
             "--trace-pictures", "small")  # fmt: skip
     assert {path.suffix for path in (tmp_path / "run.pictures").iterdir()} == {".jpg"}
     said = resflow("search-report", tmp_path / "run.json", "--pick", "0", "-o", tmp_path / "p.png", code=USER_ERROR).stderr

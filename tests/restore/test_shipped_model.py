@@ -51,7 +51,7 @@ def test_no_pattern_stands_at_the_same_places_of_every_cell(tmp_path, options):
         Image.fromarray(getattr(data, name)()[20:276, 60:444]).save(tmp_path / "clean" / f"{name}.png")
     resflow("degrade", tmp_path / "clean", "-o", tmp_path / "poor", "--recipe", "see-sr", "--seed", "3")
     resflow("restore", tmp_path / "poor", "-o", tmp_path / "out", "--scale", "4", *options)
-    read = lambda folder: [np.asarray(Image.open(path)) for path in sorted((tmp_path / folder).iterdir())]
+    read = lambda folder: [np.asarray(Image.open(path)) for path in sorted((tmp_path / folder).glob("*.png"))]
     clean, out = read("clean"), read("out")
     dots = [image + np.tile(np.eye(4), (64, 96))[..., None] for image in clean]
     assert lattice_score(clean, 4) < 0.03 and lattice_score(clean, 16) < 0.08 and lattice_score(dots, 4) > 0.08
