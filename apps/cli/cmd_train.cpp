@@ -28,7 +28,8 @@ std::string shard_of(const std::string& path, const std::string& output, const s
 #ifndef RESFLOW_TRAIN_ONLY
   if (std::filesystem::is_directory(path)) {
     const auto shard = std::filesystem::path(output) / "shards" / (name + ".safetensors");
-    if (!std::filesystem::exists(shard)) pack_pictures({path}, shard.string(), "", "");
+    if (!std::filesystem::exists(shard))
+      pack_pictures({.inputs = {path}, .output = shard.string(), .only = {}, .except = {}, .degraded = {}, .taught = {}});
     return shard.string();
   }
 #endif

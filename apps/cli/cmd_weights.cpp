@@ -13,6 +13,7 @@
 #include "resflow/core/log.h"
 #include "resflow/models/compact/compact.h"
 #include "resflow/restore/batch.h"
+#include "resflow/train/dataset.h"
 #include "resflow/weights/family.h"
 #include "resflow/weights/lora.h"
 #include "resflow/weights/safetensors.h"
@@ -29,37 +30,68 @@ std::set<std::string> names_in(const std::string& path) {
   return names;
 }
 
+Tensor packed_picture(const std::filesystem::path& path) {
+  return image::read_picture(path).pixels.mul(255).round_().to(at::kByte);  // [3, H, W]
+}
+
+std::filesystem::path picture_of(const std::string& folder, const std::string& stem) {
+  for (const auto& path : restore::list_pictures({folder}))
+    if (path.stem() == stem) return path;
+  throw_user_error({.where = folder, .problem = "has no picture '" + stem + "'", .wanted = "one for each clean picture"});
+}
+
+// The clean picture and, where asked, its company. `resflow degrade` leaves out what is over a multiple of the scale, from both sides alike.
+std::vector<std::pair<std::string, Tensor>> packed_sample(const PackOptions& options, const std::string& stem, const std::filesystem::path& path) {
+  Tensor clean = packed_picture(path);
+  if (options.degraded.empty()) return {{stem, clean}};
+  const Tensor degraded = packed_picture(picture_of(options.degraded, stem)), taught = packed_picture(picture_of(options.taught, stem));
+  const int64_t height = taught.size(1), width = taught.size(2), scale = height / degraded.size(1);
+  const int64_t y = (clean.size(1) - height) / 2, x = (clean.size(2) - width) / 2;
+  if (scale < 1 || degraded.size(1) * scale != height || degraded.size(2) * scale != width || clean.size(1) / scale * scale != height ||
+      clean.size(2) / scale * scale != width)
+    throw_user_error({.where = path.string(),
+                      .problem = "the degraded and the taught picture do not fit it",
+                      .wanted = "what `resflow degrade` makes of it, and a teacher's picture of that at the clean one's size",
+                      .got = c10::str("clean ", clean.sizes(), ", degraded ", degraded.sizes(), ", taught ", taught.sizes())});
+  clean = clean.slice(1, y, y + height).slice(2, x, x + width).contiguous();
+  return {{stem, clean}, {stem + std::string(train::kDegraded), degraded}, {stem + std::string(train::kTaught), taught}};
+}
+
 }  // namespace
 
-int pack_pictures(const std::vector<std::string>& inputs, const std::string& output, const std::string& only, const std::string& except) {
-  const auto wanted = only.empty() ? std::set<std::string>() : names_in(only), unwanted = except.empty() ? std::set<std::string>() : names_in(except);
+int pack_pictures(const PackOptions& options) {
+  if (options.degraded.empty() != options.taught.empty()) throw_user_error({.where = "pack", .problem = "--degraded and --taught belong together"});
+  const auto names = [](const std::string& path) { return path.empty() ? std::set<std::string>() : names_in(path); };
+  const auto wanted = names(options.only), unwanted = names(options.except);
   std::map<std::string, std::filesystem::path> chosen;  // by stem
-  for (const auto& path : restore::list_pictures(inputs)) {
+  for (const auto& path : restore::list_pictures(options.inputs)) {
     const std::string name = path.filename().string();
-    if ((!only.empty() && !wanted.contains(name)) || unwanted.contains(name)) continue;
+    if ((!options.only.empty() && !wanted.contains(name)) || unwanted.contains(name)) continue;
     if (const auto [other, fresh] = chosen.emplace(path.stem().string(), path); !fresh)
       throw_user_error({.where = "pack",
                         .problem = "two pictures of one name: " + other->second.string() + " and " + path.string(),
                         .hint = "Pack them into different shards"});
   }
   if (chosen.empty()) throw_user_error({.where = "pack", .problem = "no picture left to pack"});
-  create_folder(std::filesystem::path(output).parent_path());
+  create_folder(std::filesystem::path(options.output).parent_path());
   std::vector<std::pair<std::string, Tensor>> images;
   std::string failed;
+  size_t packed = 0;
   for (const auto& [stem, path] : chosen) {
     if (interrupted().stop_requested()) throw Cancelled();
     try {
-      images.emplace_back(stem, image::read_picture(path).pixels.mul(255).round_().to(at::kByte));  // [3, H, W]
+      for (auto& tensor : packed_sample(options, stem, path)) images.push_back(std::move(tensor));
+      ++packed;
     } catch (const UserError& error) {
       log_warn(error.what());
       failed += "  " + path.string() + "\n";
     }
   }
   if (images.empty()) throw_user_error({.where = "pack", .problem = "no picture could be read"});
-  weights::write_safetensors(output, images, {{"kind", "resflow shard"}});
-  log_info(fmt::format("{} pictures -> {}", images.size(), output));
+  weights::write_safetensors(options.output, images, {{"kind", "resflow shard"}});
+  log_info(fmt::format("{} pictures -> {}", packed, options.output));
   if (failed.empty()) return kGood;
-  std::fprintf(stderr, "resflow: %zu of %zu pictures failed:\n%s", chosen.size() - images.size(), chosen.size(), failed.c_str());
+  std::fprintf(stderr, "resflow: %zu of %zu pictures failed:\n%s", chosen.size() - packed, chosen.size(), failed.c_str());
   return kSomeFailed;
 }
 
@@ -167,17 +199,17 @@ int inspect(const std::string& path, bool json) {
 }  // namespace
 
 std::function<int()> command_pack(CLI::App& app) {
-  struct State {
-    std::vector<std::string> inputs;
-    std::string output, only, except;
-  };
-  auto state = std::make_shared<State>();
+  auto state = std::make_shared<PackOptions>();
   app.add_option("inputs", state->inputs, "Pictures, folders of pictures, globs")->required();
   app.add_option("-o,--output", state->output, "The shard (.safetensors)")->required();
   app.add_option("--only", state->only, "Text file of file names: pack these alone");
   app.add_option("--except", state->except, "Text file of file names: leave these out");
-  app.footer("Example:\n  resflow pack photos/ -o data/train.safetensors --except configs/validation.txt");
-  return [state] { return pack_pictures(state->inputs, state->output, state->only, state->except); };
+  app.add_option("--degraded", state->degraded, "Folder of what `resflow degrade` made of them; goes with --taught");
+  app.add_option("--taught", state->taught, "Folder of what a teacher makes of the degraded ones: a flow can be trained towards it");
+  app.footer(
+      "Examples:\n  resflow pack photos/ -o data/train.safetensors --except configs/validation.txt\n"
+      "  resflow pack photos/ -o data/taught.safetensors --degraded poor/ --taught teacher/");
+  return [state] { return pack_pictures(*state); };
 }
 
 std::function<int()> command_merge(CLI::App& app) {

@@ -33,8 +33,15 @@ std::function<int()> command_inspect(CLI::App& app);
 std::function<int()> command_bench(CLI::App& app);
 std::function<int()> command_serve(CLI::App& app);
 
-// Packs pictures into a shard. only, except: text files of file names, or "". -> kGood, or kSomeFailed where some could not be read.
-int pack_pictures(const std::vector<std::string>& inputs, const std::string& output, const std::string& only, const std::string& except);
+struct PackOptions {
+  std::vector<std::string> inputs;
+  std::string output;
+  std::string only, except;      // text files of file names, or ""
+  std::string degraded, taught;  // folders of pictures of the same stems, or "": see train/dataset.h
+};
+
+// Packs pictures into a shard. -> kGood, or kSomeFailed where some could not be read.
+int pack_pictures(const PackOptions& options);
 #endif
 
 // Parses, runs one of the commands, turns exceptions into messages and exit codes.

@@ -15,21 +15,46 @@ namespace {
 // Pixels degraded beyond each side of a crop, so that a crop's border looks like the inside of a photograph.
 constexpr int64_t kMargin = 16;
 
-std::vector<Tensor> open_images(const std::string& path, int64_t smallest) {
-  std::vector<Tensor> images;
+Tensor packed_image(const weights::TensorFile& file, const std::string& path, const std::string& name) {
+  Tensor image = file.get(name);
+  if (image.scalar_type() != at::kByte || image.dim() != 3 || image.size(0) != 3)
+    throw_user_error({.where = path,
+                      .problem = "tensor '" + name + "' is not a packed image",
+                      .wanted = "uint8 [3, H, W]",
+                      .got = c10::str(image.scalar_type(), " ", image.sizes()),
+                      .hint = "Make shards with `resflow pack`"});
+  return image;
+}
+
+// What company a packed picture has in its shard.
+Source open_source(const weights::TensorFile& file, const std::string& path, const std::string& name) {
+  Source source{.clean = packed_image(file, path, name), .degraded = {}, .taught = {}};
+  const std::string degraded = name + std::string(kDegraded), taught = name + std::string(kTaught);
+  if (!file.contains(degraded) && !file.contains(taught)) return source;
+  if (!file.contains(degraded) || !file.contains(taught))
+    throw_user_error({.where = path, .problem = "'" + name + "' has only one of its degraded and its taught picture"});
+  source.degraded = packed_image(file, path, degraded);
+  source.taught = packed_image(file, path, taught);
+  const auto [clean, small] = std::pair(source.clean.sizes(), source.degraded.sizes());
+  const int64_t scale = small[1] > 0 ? clean[1] / small[1] : 0;
+  if (source.taught.sizes() != clean || scale < 1 || clean[1] != scale * small[1] || clean[2] != scale * small[2])
+    throw_user_error({.where = path,
+                      .problem = "'" + name + "' and its company do not fit",
+                      .wanted = "taught as large as clean, degraded a whole number of times smaller",
+                      .got = c10::str("clean ", clean, ", degraded ", small, ", taught ", source.taught.sizes())});
+  return source;
+}
+
+std::vector<Source> open_sources(const std::string& path, int64_t smallest) {
+  std::vector<Source> sources;
   const auto file = weights::TensorFile::open(path);
   for (const auto& name : file.names()) {
-    const Tensor image = file.get(name);
-    if (image.scalar_type() != at::kByte || image.dim() != 3 || image.size(0) != 3)
-      throw_user_error({.where = path,
-                        .problem = "tensor '" + name + "' is not a packed image",
-                        .wanted = "uint8 [3, H, W]",
-                        .got = c10::str(image.scalar_type(), " ", image.sizes()),
-                        .hint = "Make shards with `resflow pack`"});
-    if (image.size(1) >= smallest && image.size(2) >= smallest) images.push_back(image);
+    if (name.ends_with(kDegraded) || name.ends_with(kTaught)) continue;
+    Source source = open_source(file, path, name);
+    if (source.clean.size(1) >= smallest && source.clean.size(2) >= smallest) sources.push_back(std::move(source));
   }
-  if (images.empty()) throw_user_error({.where = path, .problem = "no usable image", .wanted = fmt::format("sides of at least {} px", smallest)});
-  return images;
+  if (sources.empty()) throw_user_error({.where = path, .problem = "no usable image", .wanted = fmt::format("sides of at least {} px", smallest)});
+  return sources;
 }
 
 Tensor turned(Tensor image, int64_t turn) {  // one of the eight symmetries of the square
@@ -37,6 +62,11 @@ Tensor turned(Tensor image, int64_t turn) {  // one of the eight symmetries of t
   if (turn & 2) image = image.flip({2});
   if (turn & 4) image = image.transpose(1, 2);
   return image;
+}
+
+Tensor centre(const Tensor& image, int64_t crop) {
+  const int64_t top = (image.size(1) - crop) / 2, left = (image.size(2) - crop) / 2;
+  return image.slice(1, top, top + crop).slice(2, left, left + crop);
 }
 
 }  // namespace
@@ -53,18 +83,39 @@ Dataset::Dataset(const TrainOptions& options) : options_(options) {
     throw_user_error({.where = "train", .problem = "recipes and recipe_weights, scales and scale_weights must be lists of equal length"});
   for (const auto& name : options.recipes) degradation::recipe(name);  // an unknown name fails here, not in a thread
   for (const auto& path : options.data)
-    for (auto& image : open_images(path, options.crop)) images_.push_back(std::move(image));
+    for (auto& source : open_sources(path, options.crop)) images_.push_back(std::move(source));
 }
 
 Pair Dataset::pair(int64_t index) const {
   Stream draw(static_cast<uint64_t>(options_.seed), "train.pair", static_cast<uint64_t>(index));
+  const Source& source = images_[static_cast<size_t>(draw.integer(0, static_cast<int64_t>(images_.size()) - 1))];
+  return source.taught.defined() ? taught_pair(source, draw) : degraded_pair(source, draw);
+}
+
+Pair Dataset::taught_pair(const Source& source, Stream& draw) const {
+  const int64_t scale = source.clean.size(1) / source.degraded.size(1), crop = options_.crop;
+  // In pixels of the degraded picture: the crop and its margin, where there is room for one.
+  const auto side = [&](int64_t length) { return std::min(length, (crop + 2 * kMargin) / scale); };
+  const int64_t height = side(source.degraded.size(1)), width = side(source.degraded.size(2));
+  const int64_t y = draw.integer(0, source.degraded.size(1) - height), x = draw.integer(0, source.degraded.size(2) - width);
+  const int64_t turn = draw.integer(0, 7);
+  const auto region = [&](const Tensor& image, int64_t by) {
+    return turned(image.slice(1, y * by, (y + height) * by).slice(2, x * by, (x + width) * by), turn).to(at::kFloat).div(255).contiguous();
+  };
+  const Tensor clean = region(source.clean, scale);
+  const Tensor degraded = enlarge(region(source.degraded, 1), clean.size(1), clean.size(2));
+  const Tensor aim = clean.lerp(region(source.taught, scale), options_.taught_share);
+  return {centre(aim, crop), centre(degraded, crop)};
+}
+
+Pair Dataset::degraded_pair(const Source& source, Stream& draw) const {
   const auto weighted = [&](const std::vector<double>& weights) {
     double at = draw.uniform() * at::sum(at::tensor(weights)).item<double>();
     size_t i = 0;
     while (i + 1 < weights.size() && at >= weights[i]) at -= weights[i++];
     return i;
   };
-  const Tensor& image = images_[static_cast<size_t>(draw.integer(0, static_cast<int64_t>(images_.size()) - 1))];
+  const Tensor& image = source.clean;
   const auto scale = static_cast<int>(options_.scales[weighted(options_.scale_weights)]);
   const auto& recipe = degradation::recipe(options_.recipes[weighted(options_.recipe_weights)]);
 
@@ -75,15 +126,14 @@ Pair Dataset::pair(int64_t index) const {
   const Tensor region = turned(image.slice(1, y, y + height).slice(2, x, x + width), draw.integer(0, 7)).to(at::kFloat).div(255).contiguous();
   const Tensor lq = degradation::degrade(region, recipe, scale, draw.child("degrade"));
 
-  const int64_t top = (region.size(1) - crop) / 2, left = (region.size(2) - crop) / 2;
-  const auto cut = [&](const Tensor& t) { return t.slice(1, top, top + crop).slice(2, left, left + crop); };
-  return {cut(region), cut(enlarge(lq, region.size(1), region.size(2)))};
+  return {centre(region, crop), centre(enlarge(lq, region.size(1), region.size(2)), crop)};
 }
 
 std::vector<Pair> validation_pairs(const TrainOptions& options) {
   std::vector<Pair> pairs;
   if (options.validation.empty()) return pairs;
-  const auto images = open_images(options.validation, 64);
+  std::vector<Tensor> images;
+  for (auto& source : open_sources(options.validation, 64)) images.push_back(source.clean);
   for (size_t i = 0; i < images.size(); ++i) {
     const auto side = [&](int64_t length) { return std::min(length, options.validation_crop) / 16 * 16; };
     const int64_t height = side(images[i].size(1)), width = side(images[i].size(2));

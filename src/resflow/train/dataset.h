@@ -10,27 +10,42 @@
 #include <thread>
 #include <vector>
 
+#include "resflow/core/rng.h"
 #include "resflow/train/options.h"
 #include "resflow/weights/safetensors.h"
 #include "resflow/weights/tensor_file.h"
 
 namespace resflow::train {
 
+// What a packed picture's company is called: its name and one of these.
+inline constexpr std::string_view kDegraded = "/degraded", kTaught = "/taught";
+
 struct Pair {
-  Tensor clean;     // [3, H, W] float, 0..1
+  Tensor clean;     // [3, H, W] float, 0..1; with a teacher's picture T, clean + taught_share (T - clean)
   Tensor degraded;  // the same size: the low-quality image enlarged with an antialiased bicubic (a = -0.5)
+};
+
+// A picture of a shard: views, uint8 [3, H, W]. The last two are undefined where the shard holds the clean picture alone.
+struct Source {
+  Tensor clean, degraded, taught;
 };
 
 class Dataset {
  public:
-  // Shards: safetensors files of uint8 [3, H, W] tensors. Throws UserError where a shard has none, or all are smaller than a crop.
+  // Shards: safetensors files of uint8 [3, H, W] tensors, each a clean picture, degraded anew for every pair. One that has company under its
+  // name + kDegraded ([3, h, w], H = s h, W = s w) and name + kTaught ([3, H, W], what a teacher makes of that) is taken with these: the
+  // teacher's picture follows from the degraded one, so a student learns it with far less noise than what it can only guess.
+  // Throws UserError where a shard has none, all are smaller than a crop, or company does not fit.
   explicit Dataset(const TrainOptions& options);
   Pair pair(int64_t index) const;
   size_t images() const { return images_.size(); }
 
  private:
+  Pair taught_pair(const Source& source, Stream& draw) const;
+  Pair degraded_pair(const Source& source, Stream& draw) const;
+
   TrainOptions options_;
-  std::vector<Tensor> images_;  // views of the shards
+  std::vector<Source> images_;
 };
 
 // Fixed pairs for validation: centre crops of every image of a shard, recipes in turn, scale 4.

@@ -48,6 +48,7 @@ struct TrainOptions {
   std::vector<double> recipe_weights = {1, 1};
   std::vector<double> scales = {4};
   std::vector<double> scale_weights = {1};
+  double taught_share = 0.75;
 
   int64_t seed = 1;
   std::string device = "auto";
@@ -99,6 +100,8 @@ struct TrainOptions {
     visit("recipe_weights", o.recipe_weights, "How often each recipe is drawn");
     visit("scales", o.scales, "Scale factors");
     visit("scale_weights", o.scale_weights, "How often each scale is drawn");
+    visit("taught_share", o.taught_share, "Share of the teacher's picture in what is learnt, where a shard has one; the rest is the clean picture",
+          Range{0, 1});
     visit("seed", o.seed, "Seed of everything random", Range{0, 9e15});
     visit("device", o.device, "auto, cpu, cuda or cuda:N");
     visit("dtype", o.dtype, "Number type of the forward pass: f32, or bf16 under autocast; of FLUX: of its frozen weights",
