@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "esrgan_operations.h"
 #include "file_operations.h"
 #include "fusion_operations.h"
 #include "lora_operations.h"
@@ -130,7 +131,8 @@ int main(int argc, char** argv) {
                                                                             {"fusion", probe::fusion},
                                                                             {"lora", probe::lora},
                                                                             {"control_net", probe::control_net},
-                                                                            {"fusion_count", probe::fusion_count}};
+                                                                            {"fusion_count", probe::fusion_count},
+                                                                            {"esrgan", probe::esrgan}};
   try {
     const std::vector<std::string> args(argv + 1, argv + argc);
     weights::write_safetensors(args.at(2), operations.at(args.at(0))(TensorFile::open(args.at(1))));

@@ -20,7 +20,9 @@ constexpr std::string_view kLora = "`resflow generate --lora` (docs/lora.md)";
 constexpr std::string_view kReward = "a judge of `resflow restore --search` (docs/rewards.md)";
 constexpr std::string_view kMetric = "a measure of `resflow eval` (docs/metrics.md)";
 
-constexpr std::array<Rule, 25> kRules = {{
+constexpr std::string_view kRemover = "`resflow restore --dr-file` (docs/real-esrgan.md)";
+
+constexpr std::array<Rule, 26> kRules = {{
     {{"compact", "the compact model", "`resflow restore --model`"}, "flow.conv_out.weight", "dr."},
     {{"compact-part", "the compact model's degradation remover alone", "`resflow merge`, `resflow train`"}, "dr.blocks.0.conv1.weight", "", "flow."},
     {{"compact-part", "the compact model's flow alone", "`resflow merge`, `resflow train --init-from`"}, "flow.conv_out.weight", "", "dr."},
@@ -42,7 +44,8 @@ constexpr std::array<Rule, 25> kRules = {{
     {{"lora", "a LoRA, x-labs' naming", kLora}, ".down.weight", "processor.qkv_lora"},
     {{"lora", "a LoRA, BFL's naming", kLora}, ".lora_A.weight", "qkv.lora_A"},
     {{"image-reward", "ImageReward", kReward}, "blip.visual_encoder.blocks.0.attn.qkv.weight"},
-    {{"esrgan", "RRDBNet (Real-ESRGAN)", kNone}, "body.0.rdb1.conv1.weight"},
+    {{"esrgan", "RRDBNet (Real-ESRGAN)", kRemover}, "body.0.rdb1.conv1.weight"},
+    {{"esrgan", "SRVGGNetCompact (Real-ESRGAN)", kRemover}, "body.0.weight", "body.1.weight", "body.1.bias"},
     {{"swinir", "SwinIR", kNone}, "layers.0.residual_group.blocks.0.attn.qkv.weight"},
     {{"lpips", "LPIPS' linear heads", kMetric}, "lin0.model.1.weight"},
     {{"efficientnet-lite", "a network of the trainer's feature loss", "`feature_network` of `resflow train`"},

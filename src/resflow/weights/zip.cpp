@@ -12,16 +12,16 @@ namespace {
 
 constexpr uint64_t kEndSize = 22, kEndLongestComment = 65535;
 constexpr uint64_t kLocatorSize = 20, kEnd64Size = 56, kCentralSize = 46, kLocalSize = 30;
-constexpr uint16_t kZip64Extra = 1, kEncrypted = 1;
+constexpr uint16_t kZip64Extra = 1, kEncrypted = 1, kDeflate = 8;
 constexpr uint64_t kIn64 = 0xffffffff, kCountIn64 = 0xffff;  // "see the Zip64 record"
 
 // Little endian numbers of an archive, never from outside it.
 class Archive {
  public:
-  Archive(std::string_view bytes, const std::string& file) : bytes_(bytes), file_(file) {}
+  Archive(std::string_view bytes, const std::string& file, const std::string& where) : bytes_(bytes), file_(file), where_(where) {}
 
   [[noreturn]] void fail(const std::string& problem, const std::string& hint = "Perhaps an incomplete download?") const {
-    throw_user_error({.where = "torch", .problem = file_ + ": " + problem, .hint = hint});
+    throw_user_error({.where = where_, .problem = file_ + ": " + problem, .hint = hint});
   }
   void need(uint64_t at, uint64_t count) const {
     if (at > bytes_.size() || count > bytes_.size() - at) fail("a damaged zip archive: it points past its end");
@@ -42,6 +42,7 @@ class Archive {
  private:
   std::string_view bytes_;
   const std::string& file_;
+  const std::string& where_;
 };
 
 struct Directory {
@@ -85,15 +86,15 @@ void widen(const Archive& archive, uint64_t extra, uint64_t extra_size, uint64_t
 
 }  // namespace
 
-std::map<std::string, ZipEntry, std::less<>> read_zip(std::string_view bytes, const std::string& file) {
-  const Archive archive(bytes, file);
+std::map<std::string, ZipEntry, std::less<>> read_zip(std::string_view bytes, const std::string& file, const std::string& where) {
+  const Archive archive(bytes, file, where);
   const auto directory = find_directory(archive);
   std::map<std::string, ZipEntry, std::less<>> entries;
   uint64_t at = directory.begin;
   for (uint64_t i = 0; i < directory.count; ++i) {
     archive.need(at, kCentralSize);
     if (!archive.signature(at, "PK\1\2")) archive.fail("a damaged zip archive: its directory ends early");
-    const auto flags = archive.number(at + 8, 2), method = archive.number(at + 10, 2);
+    const auto flags = archive.number(at + 8, 2), method = archive.number(at + 10, 2), crc = archive.number(at + 16, 4);
     uint64_t stored = archive.number(at + 20, 4), size = archive.number(at + 24, 4), local = archive.number(at + 42, 4);
     const auto name_size = archive.number(at + 28, 2), extra_size = archive.number(at + 30, 2), comment_size = archive.number(at + 32, 2);
     const auto name = archive.text(at + kCentralSize, name_size);
@@ -106,9 +107,14 @@ std::map<std::string, ZipEntry, std::less<>> read_zip(std::string_view bytes, co
       archive.fail(fmt::format("a damaged zip archive: entry '{}' is not where it should be", printable(name)));
     const auto begin = local + kLocalSize + archive.number(local + 26, 2) + archive.number(local + 28, 2);
     archive.need(begin, stored);
-    const bool as_is = method == 0 && (flags & kEncrypted) == 0 && stored == size;
-    if (!entries.emplace(name, ZipEntry{begin, stored, as_is}).second)
-      archive.fail(fmt::format("a damaged zip archive: two entries '{}'", printable(name)));
+    const bool open = (flags & kEncrypted) == 0;
+    const ZipEntry entry{.begin = begin,
+                         .size = stored,
+                         .stored = open && method == 0 && stored == size,
+                         .deflated = open && method == kDeflate,
+                         .unpacked = size,
+                         .crc = static_cast<uint32_t>(crc)};
+    if (!entries.emplace(name, entry).second) archive.fail(fmt::format("a damaged zip archive: two entries '{}'", printable(name)));
   }
   return entries;
 }

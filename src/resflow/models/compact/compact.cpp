@@ -1,7 +1,6 @@
 #include "resflow/models/compact/compact.h"
 
-#include <fmt/format.h>
-
+#include "resflow/weights/fingerprint.h"
 #include "resflow/weights/load.h"
 
 namespace resflow::models {
@@ -15,17 +14,6 @@ class Whole : public nn::Module {
     adopt("flow", flow);
   }
 };
-
-// FNV-1a over every tensor's bytes, in the order of the names.
-std::string fingerprint_of(const weights::TensorFile& file) {
-  uint64_t hash = 0xCBF29CE484222325ULL;
-  for (const auto& name : file.names()) {
-    const Tensor tensor = file.get(name).contiguous();
-    const auto* bytes = static_cast<const unsigned char*>(tensor.const_data_ptr());
-    for (size_t i = 0; i < tensor.nbytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001B3ULL;
-  }
-  return fmt::format("{:016x}", hash);
-}
 
 }  // namespace
 
@@ -50,7 +38,7 @@ std::unique_ptr<CompactModel> CompactModel::load(const std::filesystem::path& pa
   auto model = std::make_unique<CompactModel>(config, defaults);
   Whole whole(model->remover, model->flow);
   weights::load_strict(whole, file, "", {.dtype = dtype, .device = device});
-  model->fingerprint = fingerprint_of(file);
+  model->fingerprint = weights::fingerprint(file);
   return model;
 }
 
