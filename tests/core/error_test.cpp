@@ -5,7 +5,9 @@
 
 #include <new>
 
+#include "resflow/core/complaint.h"
 #include "resflow/core/device.h"
+#include "resflow/core/registry.h"
 
 using namespace resflow;
 
@@ -21,6 +23,24 @@ TEST_CASE("a complaint is one sentence whose empty parts are left out") {
         "[a.png] too big: wanted 10, got 20. Crop it");
   CHECK(text({.problem = "too big", .got = "20"}) == "too big: got 20");
   CHECK(text({.problem = "too big"}) == "too big");
+}
+
+TEST_CASE("a user's error can be taken apart again, an unknown name too") {
+  const auto parts = [](const auto& action) {
+    try {
+      action();
+    } catch (const ComplaintError& error) {
+      return error.complaint;
+    }
+    return Complaint{};
+  };
+  const auto made = parts([] { throw_user_error({.where = "a.png", .problem = "too big", .wanted = "10", .got = "20", .hint = "Crop it"}); });
+  CHECK(made.where == "a.png");
+  CHECK(made.got == "20");
+  const auto unknown = parts([] { throw_unknown_name("sampler", "eulr", {"euler", "heun"}); });
+  CHECK(unknown.problem == "unknown sampler 'eulr'");
+  CHECK(unknown.wanted == "one of euler, heun");
+  CHECK(unknown.hint == "Did you mean 'euler'?");
 }
 
 TEST_CASE("a context is put before a user's error and leaves other exceptions and results alone") {

@@ -1,5 +1,7 @@
 #include "resflow/core/data_path.h"
 
+#include <dlfcn.h>
+
 #include <cstdlib>
 #include <string>
 #include <system_error>
@@ -13,6 +15,8 @@ std::filesystem::path data_file(std::string_view relative) {
   std::vector<std::filesystem::path> folders;
   if (const char* chosen = std::getenv("RESFLOW_DATA"); chosen != nullptr && *chosen != '\0') folders.emplace_back(chosen);
   std::error_code error;
+  if (Dl_info library{}; dladdr(reinterpret_cast<const void*>(&data_file), &library) != 0 && library.dli_fname != nullptr)
+    folders.push_back(std::filesystem::absolute(library.dli_fname, error).parent_path());
   if (const auto program = std::filesystem::read_symlink("/proc/self/exe", error); !error) {
     const auto above = program.parent_path().parent_path();
     folders.insert(folders.end(), {above / "share" / "resflow", above, above.parent_path()});

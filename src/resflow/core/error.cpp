@@ -4,6 +4,8 @@
 
 #include <new>
 
+#include "resflow/core/complaint.h"
+
 namespace resflow {
 
 void throw_user_error(const Complaint& complaint) {
@@ -13,7 +15,7 @@ void throw_user_error(const Complaint& complaint) {
   if (!complaint.wanted.empty()) text += ": wanted " + complaint.wanted;
   if (!complaint.got.empty()) text += (complaint.wanted.empty() ? ": got " : ", got ") + complaint.got;
   if (!complaint.hint.empty()) text += ". " + complaint.hint;
-  throw UserError(text);
+  throw ComplaintError(text, complaint);
 }
 
 std::string readable_message(const std::exception& error) {

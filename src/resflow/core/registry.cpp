@@ -40,8 +40,9 @@ void throw_unknown_name(std::string_view kind, std::string_view wrong, const std
   std::string list;
   for (const auto& name : known) list += (list.empty() ? "" : ", ") + name;
   const std::string near = nearest_name(wrong, known);
-  throw UserError("unknown " + std::string(kind) + " '" + std::string(wrong) + "': wanted one of " + list +
-                  (near.empty() ? "" : ". Did you mean '" + near + "'?"));
+  throw_user_error({.problem = "unknown " + std::string(kind) + " '" + std::string(wrong) + "'",
+                    .wanted = "one of " + list,
+                    .hint = near.empty() ? "" : "Did you mean '" + near + "'?"});
 }
 
 }  // namespace resflow
