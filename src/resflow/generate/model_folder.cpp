@@ -61,4 +61,20 @@ ModelFolder ModelFolder::open(const std::string& model) {
   return out;
 }
 
+std::filesystem::path find_part(const std::string& path, const std::string& part) {
+  fs::path root = path;
+  if (!fs::exists(root)) {
+    if (!weights::is_hub_name(path))
+      throw_user_error({.where = part,
+                        .problem = "no such file or folder",
+                        .wanted = "a file of weights, a component's or a pipeline's folder, or ORG/NAME in Hugging Face's cache",
+                        .got = path});
+    root = weights::find_in_hub_cache(path).folder;
+  }
+  if (!fs::exists(root / kIndex)) return root;
+  if (!fs::is_directory(root / part))
+    throw_user_error({.where = root.string(), .problem = "this pipeline has no " + part, .wanted = (root / part).string(), .hint = kIncomplete});
+  return root / part;
+}
+
 }  // namespace resflow::generate

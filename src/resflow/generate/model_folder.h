@@ -20,4 +20,8 @@ struct ModelFolder {
   std::filesystem::path part(const std::string& part_name) const { return root / part_name; }
 };
 
+// Where one part of a model is, for those who want that part alone: `path` itself, a file or a component's folder; or, where it is a pipeline's
+// folder (model_index.json, of any class) or names one in Hugging Face's cache, the folder's `part`. Throws UserError: nothing there.
+std::filesystem::path find_part(const std::string& path, const std::string& part);
+
 }  // namespace resflow::generate
