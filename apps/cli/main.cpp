@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
                          {"merge", "Join weight files of one model into one", command_merge},
                          {"convert", "Turn a model's file into another program's naming or number type", command_convert},
                          {"inspect", "Say what a weight file is", command_inspect},
+                         {"pull", "Fetch public weight files", command_pull},
                          {"bench", "Measure speed on this machine", command_bench},
                      });
 }

@@ -54,7 +54,7 @@ HubModel find_in_hub_cache(const std::string& name) {
                       .problem = problem,
                       .wanted = looked.string(),
                       .got = "nothing there",
-                      .hint = "Nothing is downloaded: name a folder, or set HF_HUB_CACHE or HF_HOME to where the model is"});
+                      .hint = "Nothing is downloaded by itself: `resflow pull " + name + "` does; or name a folder, or set HF_HUB_CACHE or HF_HOME"});
   };
   if (!fs::is_directory(repository)) fail("not in Hugging Face's cache, and no such folder", repository);
   if (is_commit(out.revision)) {

@@ -1,4 +1,5 @@
-// Models that Hugging Face's tools have downloaded: $HF_HUB_CACHE/models--ORG--NAME/{refs,snapshots}. Read only; nothing is downloaded.
+// Models that Hugging Face's tools have downloaded: $HF_HUB_CACHE/models--ORG--NAME/{refs,snapshots}. Read only: `resflow pull` (download/hub.h)
+// fills it.
 #pragma once
 
 #include <filesystem>
