@@ -12,9 +12,12 @@
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
 #include "resflow/models/compact/compact.h"
+#include "resflow/models/esrgan/file.h"
+#include "resflow/models/esrgan/network.h"
 #include "resflow/restore/batch.h"
 #include "resflow/train/dataset.h"
 #include "resflow/weights/family.h"
+#include "resflow/weights/fingerprint.h"
 #include "resflow/weights/lora.h"
 #include "resflow/weights/safetensors.h"
 #include "resflow/weights/tensor_file.h"
@@ -164,7 +167,7 @@ void print_adapter(const Json& adapter) {
 }
 
 int inspect(const std::string& path, bool json) {
-  const auto file = weights::TensorFile::open(path);
+  const auto file = models::is_ncnn_path(path) ? models::open_esrgan(path) : weights::TensorFile::open(path);
   std::map<std::string, std::pair<int64_t, int64_t>> types;  // as stored -> tensors, numbers
   int64_t numbers = 0;
   for (const auto& name : file.names()) {
@@ -181,6 +184,11 @@ int inspect(const std::string& path, bool json) {
   for (const auto& family : families) report["families"].push_back({{"name", family.name}, {"what", family.what}, {"use", family.use}});
   const bool adapter = std::any_of(families.begin(), families.end(), [](const auto& family) { return family.name == "lora"; });
   if (adapter) report["adapter"] = adapter_report(file);
+  const bool remover = std::any_of(families.begin(), families.end(), [](const auto& family) { return family.name == "esrgan"; });
+  if (remover) {
+    report["network"] = models::load_esrgan(file, c10::kCPU, c10::kFloat)->architecture();
+    report["fingerprint"] = weights::fingerprint(file);
+  }
   if (json) {
     for (const auto& name : file.names()) report["names"][name] = file.shape(name);
     std::printf("%s\n", report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
@@ -189,6 +197,7 @@ int inspect(const std::string& path, bool json) {
   std::printf("%s: %s, %zu tensors, %lld parameters\n", path.c_str(), file.format().c_str(), file.names().size(), static_cast<long long>(numbers));
   for (const auto& family : families) std::printf("  %s; used by: %s\n", std::string(family.what).c_str(), std::string(family.use).c_str());
   if (families.empty()) std::printf("  nothing that resflow knows\n");
+  if (remover) std::printf("  %s; fingerprint %s\n", report["network"].get<std::string>().c_str(), report["fingerprint"].get<std::string>().c_str());
   if (adapter) print_adapter(report["adapter"]);
   for (const auto& [type, counts] : types)
     std::printf("  %-6s %lld tensors, %lld parameters\n", type.c_str(), static_cast<long long>(counts.first), static_cast<long long>(counts.second));
@@ -233,7 +242,7 @@ std::function<int()> command_inspect(CLI::App& app) {
     bool json = false;
   };
   auto state = std::make_shared<State>();
-  app.add_option("file", state->path, "A weight file")->required();
+  app.add_option("file", state->path, "A weight file; of ncnn's models the .bin, or X.whl:MODEL")->required();
   app.add_flag("--json", state->json, "Print everything as JSON, every tensor named");
   app.footer("Example:\n  resflow inspect compact.safetensors");
   return [state] { return inspect(state->path, state->json); };

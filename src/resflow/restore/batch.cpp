@@ -142,10 +142,12 @@ class Run {
   };
 
   Json settings() const {
-    return {{"restore", fields_to_json(options_.restore)},
-            {"search", fields_to_json(options_.search)},
-            {"files", fields_to_json(options_.encode)},
-            {"model", restorer_.fingerprint()}};
+    Json out = {{"restore", fields_to_json(options_.restore)},
+                {"search", fields_to_json(options_.search)},
+                {"files", fields_to_json(options_.encode)},
+                {"model", restorer_.fingerprint()}};
+    if (const auto* remover = restorer_.remover()) out["remover"] = remover->fingerprint();
+    return out;
   }
 
   Source read(const BatchItem& item) {
@@ -259,11 +261,15 @@ std::vector<std::string> write_restored(const fs::path& path, const Restored& re
 
 std::string parameters_text(const Json& manifest) {
   const auto& options = manifest.at("options");
-  return fmt::format("Steps: {}, Sampler: {}, Seed: {}, Size: {}x{}, Model hash: {}, Model: {}, Denoising strength: {}, Sigma s: {}, Version: {}",
+  const auto& model = manifest.at("model");
+  const std::string remover = model.contains("remover") ? fmt::format(", Remover: {}, Remover hash: {}", model["remover"]["name"].get<std::string>(),
+                                                                      model["remover"]["fingerprint"].get<std::string>())
+                                                        : "";
+  return fmt::format("Steps: {}, Sampler: {}, Seed: {}, Size: {}x{}, Model hash: {}, Model: {}, Denoising strength: {}, Sigma s: {}{}, Version: {}",
                      options.at("steps").dump(), options.at("sampler").get<std::string>(), options.at("seed").dump(),
-                     manifest.at("result").at("width").dump(), manifest.at("result").at("height").dump(),
-                     manifest.at("model").at("fingerprint").get<std::string>(), manifest.at("model").at("name").get<std::string>(),
-                     options.at("strength").dump(), options.at("sigma_s").dump(), manifest.at("program").get<std::string>());
+                     manifest.at("result").at("width").dump(), manifest.at("result").at("height").dump(), model.at("fingerprint").get<std::string>(),
+                     model.at("name").get<std::string>(), options.at("strength").dump(), options.at("sigma_s").dump(), remover,
+                     manifest.at("program").get<std::string>());
 }
 
 }  // namespace resflow::restore

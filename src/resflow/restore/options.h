@@ -14,12 +14,16 @@ struct ModelOptions {
   std::string model = "compact";
   std::string device = "auto";
   std::string dtype = "auto";
+  std::string dr_file;
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
     visit("model", o.model, "Model: compact (shipped), or the path of a weight file");
     visit("device", o.device, "auto, cpu, cuda or cuda:N");
     visit("dtype", o.dtype, "Number type: auto (bf16 where it is fast), f32, bf16, f16", OneOf{{"auto", "f32", "bf16", "f16"}});
+    visit("dr_file", o.dr_file,
+          "Degradation remover in place of the model's own, a network of Real-ESRGAN: real-esrgan (fetched by `resflow pull`), .pth, .safetensors, "
+          "ncnn's .bin, X.whl or X.whl:MODEL");
   }
 };
 

@@ -23,6 +23,15 @@ namespace {
 constexpr double kMostPixels = 1e9;
 constexpr int64_t kMultiple = models::CompactFlow::kMultiple;
 
+// A tile of [3, h, w] of the result, of `picture` enlarged (or made smaller) to the result's size; beyond its edge it is padded. -> [1, 3, h, w]
+Tensor tile_of(const Tensor& picture, Size size, const image::Tile& tile, image::Kernel kernel) {
+  const image::Region inside{
+      .y = tile.y, .x = tile.x, .height = std::min(tile.height, size.height - tile.y), .width = std::min(tile.width, size.width - tile.x)};
+  const Tensor part = image::resize_region(picture, size.height, size.width, inside, kernel).clamp_(0, 1).unsqueeze(0);
+  if (inside.height == tile.height && inside.width == tile.width) return part;
+  return at::replication_pad2d(part, {0, tile.width - inside.width, 0, tile.height - inside.height});
+}
+
 bool constant(const Tensor& plane) { return plane.min().item<float>() == plane.max().item<float>(); }
 
 }  // namespace
@@ -72,7 +81,9 @@ Restorer::Restorer(const ModelOptions& options)
     : options_(options),
       device_(parse_device(options.device)),
       dtype_(parse_dtype(options.dtype, device_)),
-      model_(models::CompactModel::load(model_path(options.model), device_, dtype_)) {}
+      model_(models::CompactModel::load(model_path(options.model), device_, dtype_)) {
+  if (!options.dr_file.empty()) remover_ = std::make_unique<const ReferenceNetwork>(options.dr_file, device_, dtype_);
+}
 
 void Restorer::prepare(const search::SearchOptions& search, const std::string& caption) const {
   if (search.strategy == "none") return;
@@ -140,6 +151,7 @@ Restored Restorer::restore_once(const image::Picture& source, const RestoreOptio
   const bool with_alpha = source.alpha.defined() && !constant(source.alpha);
   const auto per_tile = static_cast<int64_t>(plan.sigmas.empty() ? 1 : plan.sigmas.size() - 1);
   plan.total_steps = static_cast<int64_t>(plan.tiles.size()) * (per_tile + (with_alpha ? 1 : 0));
+  if (remover_) plan.total_steps += remover_->tiles(source.pixels, options.tile) * (with_alpha ? 2 : 1);
 
   Restored out;
   out.picture = source;
@@ -171,6 +183,7 @@ Restored Restorer::restore_once(const image::Picture& source, const RestoreOptio
       {"result", {{"width", plan.size.width}, {"height", plan.size.height}, {"tiles", plan.tiles.size()}}},
       {"nfe", plan.sigmas.empty() ? 0 : per_tile * flow::samplers().make(options.sampler)->calls_per_step()},
       {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
+  if (remover_) out.manifest["model"]["remover"] = remover_->told();
   if (plan.searches()) {
     out.manifest["options"].update(fields_to_json(plan.search));
     double nfe = 0;
@@ -189,29 +202,28 @@ Restored Restorer::restore_once(const image::Picture& source, const RestoreOptio
 
 Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const {
   const int64_t height = image::padded_size(plan.size.height, kMultiple), width = image::padded_size(plan.size.width, kMultiple);
+  const auto tile_done = [&] { job.report({.stage = "restore", .done = ++plan.steps_done, .of = plan.total_steps}); };
+  const Tensor clean = remover_ ? remover_->enlarge(pixels, plan.options.tile, {.job = job, .on_tile = tile_done}) : Tensor();
   image::TileBlender blender(3, height, width, plan.tiles);
   for (const auto& tile : plan.tiles) {
     if (!plan.searches()) job.throw_if_stopped();
-    // Enlarged tile by tile: the whole enlarged picture is never held. Beyond the picture's edge it is padded.
-    const image::Region inside{.y = tile.y,
-                               .x = tile.x,
-                               .height = std::min(tile.height, plan.size.height - tile.y),
-                               .width = std::min(tile.width, plan.size.width - tile.x)};
-    Tensor enlarged = image::resize_region(pixels, plan.size.height, plan.size.width, inside).clamp_(0, 1).unsqueeze(0);  // [1, 3, h, w]
-    if (inside.height < tile.height || inside.width < tile.width)
-      enlarged = at::replication_pad2d(enlarged, {0, tile.width - inside.width, 0, tile.height - inside.height});
-    const Tensor restored = restore_tile(enlarged, tile, plan, job);  // [3, h, w]
+    // Enlarged tile by tile: the whole enlarged picture is never held.
+    const Tensor enlarged = tile_of(pixels, plan.size, tile, image::Kernel::bicubic);
+    const Tensor reference = clean.defined() ? tile_of(clean, plan.size, tile, image::Kernel::lanczos) : Tensor();
+    const Tensor restored = restore_tile(enlarged, reference, tile, plan, job);  // [3, h, w]
     tell_estimate([&] { return restored; }, tile, plan);
     blender.add(tile, restored);
   }
   return blender.result().narrow(1, 0, plan.size.height).narrow(2, 0, plan.size.width).clamp_(0, 1).contiguous();
 }
 
-Tensor Restorer::restore_tile(const Tensor& enlarged, const image::Tile& tile, const Plan& plan, const Job& job) const {
+Tensor Restorer::restore_tile(const Tensor& enlarged, const Tensor& reference, const image::Tile& tile, const Plan& plan, const Job& job) const {
   const auto report = [&] { job.report({.stage = "restore", .done = ++plan.steps_done, .of = plan.total_steps}); };
   const Tensor image = enlarged.to(device_, dtype_);
-  const auto removed = model_->remover.forward(image);
-  Tensor restored = removed.reference.to(at::kFloat);  // [1, 3, h, w]
+  // The flow has learnt to read its own remover's features, whosever the reference is.
+  models::CompactRemover::Output removed;
+  if (plan.strength > 0 || !reference.defined()) removed = model_->remover.forward(image);
+  Tensor restored = (reference.defined() ? reference.to(device_) : removed.reference).to(at::kFloat);  // [1, 3, h, w]
   if (plan.strength > 0) {
     const auto condition = model_->flow.prepare(image, {.reference = restored, .features = removed.features});
     const auto times = [&](double value, int64_t count) { return at::full({count}, value, at::TensorOptions().dtype(at::kFloat).device(device_)); };

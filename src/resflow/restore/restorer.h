@@ -14,6 +14,7 @@
 #include "resflow/image/tiles.h"
 #include "resflow/models/compact/compact.h"
 #include "resflow/restore/options.h"
+#include "resflow/restore/reference.h"
 #include "resflow/rewards/panel.h"
 #include "resflow/search/options.h"
 #include "resflow/search/trace.h"
@@ -71,8 +72,11 @@ class Restorer {
   const models::CompactDefaults& defaults() const { return model_->defaults; }
   // Of the weights' bytes.
   const std::string& fingerprint() const { return model_->fingerprint; }
+  // The degradation remover that takes the place of the model's own; null: none does.
+  const ReferenceNetwork* remover() const { return remover_.get(); }
 
-  // Memory: 12 bytes a pixel of the source and of the result, and what one tile needs. Reports stage "restore", one unit a step of
+  // Memory: 12 bytes a pixel of the source and of the result (with a remover in place of the model's own, also of that remover's result), and what
+  // one tile needs. Reports stage "restore", one unit a step of
   // a tile. Throws UserError (options), Cancelled.
   //
   // With a search each tile is searched by itself: smaller parts differ more, and the winners meet in the overlap. Budget and time are
@@ -99,7 +103,8 @@ class Restorer {
     std::function<Tensor(const Stream& field)> draw;  // the tile's window of a noise field, [1, 3, h, w]
   };
   Tensor restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const;  // [3, h, w] -> [3, H, W]
-  Tensor restore_tile(const Tensor& enlarged, const image::Tile& tile, const Plan& plan, const Job& job) const;
+  // enlarged: [1, 3, h, w]; reference: y* of another network for the tile, of the same shape, or undefined. -> [3, h, w]
+  Tensor restore_tile(const Tensor& enlarged, const Tensor& reference, const image::Tile& tile, const Plan& plan, const Job& job) const;
   static Tensor color_fixed(const Tensor& restored, const Tensor& enlarged, const Plan& plan);  // where that is done by tile
   Tensor search_tile(const Tensor& enlarged, const Sampling& sampling, const image::Tile& tile, const Plan& plan, const Job& job) const;
   static void tell_estimate(const std::function<Tensor()>& x0, const image::Tile& tile, const Plan& plan);  // x0() -> [.., 3, h, w]
@@ -108,6 +113,7 @@ class Restorer {
   c10::Device device_;
   c10::ScalarType dtype_;
   std::unique_ptr<models::CompactModel> model_;
+  std::unique_ptr<const ReferenceNetwork> remover_;
   // The rewards that were made last, and for what.
   mutable std::unique_ptr<const rewards::Panel> panel_;
   mutable std::string panel_made_for_;
