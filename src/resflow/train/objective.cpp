@@ -20,7 +20,7 @@ namespace {
 // The frozen network of the feature loss.
 class FeatureLoss {
  public:
-  FeatureLoss(const TrainOptions& options, c10::Device device) : seed_(static_cast<uint64_t>(options.seed)) {
+  FeatureLoss(const TrainOptions& options, c10::Device device) : seed_(static_cast<uint64_t>(options.seed)), window_(options.feature_window) {
     if (options.feature_weight == 0) return;
     if (options.feature_network.empty()) throw_user_error({.where = "train", .problem = "feature_weight is set, feature_network is not"});
     network_ = rewards::FeatureDistance::load(options.feature_network);
@@ -42,16 +42,17 @@ class FeatureLoss {
   }
 
  private:
-  // Each picture is seen through a window shifted at random: the network's strides would otherwise always lie the same over the model's 4-px
+  // Each picture is seen through a window at a random place: the network's strides would otherwise always lie the same over the model's 4-px
   // cells, and the model would learn to please them with a pattern of that period. And turned or mirrored, for the network was trained on
   // upright pictures: eight views of it agree less on what is not in the picture.
   Tensor views(const Tensor& images, const std::vector<int64_t>& indices) const {
-    constexpr int64_t kShifts = 8;
-    const int64_t height = images.size(2) - kShifts + 1, width = images.size(3) - kShifts + 1;
+    constexpr int64_t kShifts = 8;  // places, at least, in each direction
+    const auto side = [&](int64_t length) { return std::min(length - kShifts + 1, window_ > 0 ? window_ : length); };
+    const int64_t height = side(images.size(2)), width = side(images.size(3));
     std::vector<Tensor> out;
     for (int64_t i = 0; i < images.size(0); ++i) {
       Stream draw(seed_, "train.view", static_cast<uint64_t>(indices[static_cast<size_t>(i)]));
-      const int64_t y = draw.integer(0, kShifts - 1), x = draw.integer(0, kShifts - 1);
+      const int64_t y = draw.integer(0, images.size(2) - height), x = draw.integer(0, images.size(3) - width);
       Tensor view = images[i].narrow(1, y, height).narrow(2, x, width);
       if (draw.chance(0.5)) view = view.flip({1});
       if (draw.chance(0.5)) view = view.flip({2});
@@ -62,6 +63,7 @@ class FeatureLoss {
   }
 
   uint64_t seed_;
+  int64_t window_;
   std::optional<rewards::FeatureDistance> network_;
 };
 

@@ -35,6 +35,7 @@ struct TrainOptions {
   double ema = 0.998;
   std::string pixel_loss = "l1";
   double feature_weight = 0;
+  int64_t feature_window = 0;
   double feature_sigma_s = 0.1;
   double lattice_weight = 0;
   double noiseless = 0.2;
@@ -87,6 +88,8 @@ struct TrainOptions {
     visit("ema", o.ema, "Decay of the weights' moving average", Range{0, 1});
     visit("pixel_loss", o.pixel_loss, "The remover's loss: l1, or l2 to finish with", OneOf{{"l1", "l2"}});
     visit("feature_weight", o.feature_weight, "Weight of the feature loss", Range{0, 1e4});
+    visit("feature_window", o.feature_window, "Side of the part of a crop that the feature loss sees, elsewhere each time; 0 = nearly all of it",
+          Range{0, 4096});
     visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / (t sigma_s) above this, and ends at twice this",
           Range{1e-3, 10});
     visit("lattice_weight", o.lattice_weight, "Weight of the loss on what repeats every 16 px, where there is a feature loss", Range{0, 1e6});
