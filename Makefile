@@ -16,12 +16,13 @@ export IMAGE SCALE DATA FILES TORCH PYTHON JOBS
 PRESET := release
 BUILD = cmake --build --preset $(PRESET) -j $(JOBS)
 
-.PHONY: help demo test test-all build lint format bench train-compact clean setup-build setup-test setup-lint setup-train configure
+.PHONY: help demo test test-all build wheel lint format bench train-compact clean setup-build setup-test setup-lint setup-train configure
 
 help:
 	@echo "make demo [IMAGE=photo.jpg] [SCALE=2]   restore a photograph: installs, builds, runs, prints where the result is"
 	@echo "make test                               installs, builds, runs the tests and checks"
-	@echo "make build                              the program alone: build/resflow"
+	@echo "make build                              the program, build/resflow, and the Python module, build/python"
+	@echo "make wheel                              the Python module as a wheel, in build/python"
 	@echo "make test-all                           the slow tests too"
 	@echo "make lint [FILES=all|'src/a.cpp ...']   checks, then clang-tidy over what changed since main (or all, or these)"
 	@echo "make format                             clang-format, in place"
@@ -48,7 +49,13 @@ build: setup-build
 
 demo: setup-$(if $(IMAGE),build,test)
 	@$(MAKE) --no-print-directory configure
-	@$(BUILD) --target resflow
+	@$(BUILD) --target resflow resflow_python
+
+# .venv's own setuptools packs what is built already: nothing is fetched.
+wheel: build
+	@rm -rf build/python/build build/python/*.egg-info build/python/*.whl
+	@.venv/bin/python -m pip wheel --disable-pip-version-check --quiet --no-deps --no-build-isolation --wheel-dir build/python build/python
+	@ls build/python/*.whl
 	@tools/demo.sh
 
 test: setup-test

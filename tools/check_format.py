@@ -8,7 +8,7 @@ import sys
 
 from sources import report, root_from_arguments, sources
 
-FOLDERS = ("src", "apps", "tests", "bench")
+FOLDERS = ("src", "apps", "python", "tests", "bench")
 
 
 def program() -> str:

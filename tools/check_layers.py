@@ -29,19 +29,20 @@ def cycles(layers: dict[str, list[str]]) -> list[str]:
 def check(root) -> list[str]:
     layers = read_layers(root / "tools" / "layers.txt")
     complaints = cycles(layers)
-    for path in sources(root, {".h", ".cpp", ".inc"}, ("src",)):
+    for path in sources(root, {".h", ".cpp", ".inc"}, ("src", "python")):
         name = path.relative_to(root).as_posix()
         parts = path.relative_to(root).parts
-        if len(parts) < 4 or parts[:2] != ("src", "resflow"):
+        top = parts[0] == "python"
+        if not top and (len(parts) < 4 or parts[:2] != ("src", "resflow")):
             complaints.append(f"{name}: wanted a place in src/resflow/<folder>/")
             continue
-        folder = parts[2]
+        folder = parts[0] if top else parts[2]
         if folder not in layers:
             complaints.append(f"{name}: folder {folder} is not in tools/layers.txt")
             continue
         header = path.suffix == ".h"
         for bracket, included in INCLUDE.findall(path.read_text()):
-            if bracket == '"':
+            if bracket == '"' and not (top and (path.parent / included).exists()):
                 if not included.startswith("resflow/"):
                     complaints.append(f'{name}: includes "{included}": write the path from src, "resflow/<folder>/..."')
                 elif (other := included.split("/")[1]) != folder and other not in layers[folder]:

@@ -58,9 +58,22 @@ have_venv() { [[ -x .venv/bin/python ]] && .venv/bin/python -c 'import pip' 2>/d
 missing=()
 for package in "${packages[@]}"; do have_package "$package" || missing+=("${package%%:*}"); done
 have_venv || can_make_venv "$python" || missing+=(python3-venv)
+# The Python module is built for the Python of .venv; Debian's own has its headers in a package of their own.
+has_headers() { "$1" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' 2>/dev/null; }
+is_debians() { [[ "$("$1" -c 'import sys; print(sys.base_prefix)' 2>/dev/null)" == /usr ]]; }
+
 [[ ${#missing[@]} == 0 ]] || install_packages "${missing[@]}"
 
 # --- .venv ------------------------------------------------------------------------------------------------------------------
+module_python="$python"
+have_venv && module_python=.venv/bin/python
+if [[ "$purpose" != train ]] && ! has_headers "$module_python"; then
+  if ! command -v "$module_python" >/dev/null 2>&1 || is_debians "$module_python"; then
+    missing+=(python3-dev)
+  else
+    say "no Python.h for $module_python: the Python module will be left out. Install that Python's headers to have it"
+  fi
+fi
 if ! have_venv; then
   # A python3 of the user's own has no use for Debian's package: then Debian's Python makes the .venv.
   can_make_venv "$python" || python=/usr/bin/python3

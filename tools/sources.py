@@ -3,7 +3,7 @@
 import argparse
 import pathlib
 
-FOLDERS = ("src", "apps", "tests", "bench", "tools", "cmake", "docs", "configs")
+FOLDERS = ("src", "apps", "python", "tests", "bench", "tools", "cmake", "docs", "configs")
 
 
 def root_from_arguments(description: str) -> pathlib.Path:

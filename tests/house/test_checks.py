@@ -11,9 +11,11 @@ TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 ROOT = TOOLS.parent
 
 GOOD = {
-    "tools/layers.txt": "core:\nnn: core\nflow: core\n",
+    "tools/layers.txt": "core:\nnn: core\nflow: core\npython: core\n",
     "src/resflow/core/a.h": "#pragma once\n\n#include <ATen/core/Tensor.h>\n",
     "src/resflow/nn/b.h": '#pragma once\n\n#include "resflow/core/a.h"\n',
+    "python/c.h": '#pragma once\n\n#include "resflow/core/a.h"\n',
+    "python/c.cpp": '#include "c.h"\n',
     "src/resflow/nn/b.cpp": '#include "resflow/nn/b.h"\n\n#include <ATen/ATen.h>\n\nint b() { return 1; }\n',
     "Makefile": "demo:\n\ntest:\n",
     "README.md": "`make demo` and `make test`, see [how](docs/adding.md).\n",
@@ -40,11 +42,13 @@ FAULTS = [
     ("layers", "src/resflow/flow/x.cpp", '#include "resflow/nn/b.h"\n', "flow may not include nn"),
     ("layers", "src/resflow/new/x.cpp", "\n", "folder new is not in tools/layers.txt"),
     ("layers", "src/resflow/nn/x.cpp", '#include "b.h"\n', "write the path from src"),
+    ("layers", "python/x.cpp", '#include "resflow/nn/b.h"\n', "python may not include nn"),
+    ("layers", "python/x.cpp", '#include "nowhere.h"\n', "write the path from src"),
     ("layers", "src/resflow/nn/x.cpp", "#include <torch/torch.h>\n", "take the ATen headers"),
     ("layers", "src/resflow/nn/x.h", "#pragma once\n#include <ATen/ATen.h>\n", "ATen/core/Tensor.h only"),
     ("layers", "src/resflow/nn/x.h", "int x();\n", "no #pragma once"),
     ("layers", "src/resflow/stray.h", "#pragma once\n", "wanted a place in src/resflow/<folder>/"),
-    ("layers", "tools/layers.txt", "core: nn\nnn: core\nflow: core\n", "core uses nn, which is not listed before it"),
+    ("layers", "tools/layers.txt", "core: nn\nnn: core\nflow: core\npython: core\n", "core uses nn, which is not listed before it"),
     ("lengths", "src/resflow/nn/x.cpp", "\n" * 601, "601 lines"),
     ("words", "src/resflow/nn/string_utils.h", "#pragma once\n", "says nothing"),
     ("words", "tests/helpers/x.py", "", "says nothing"),
