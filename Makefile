@@ -7,16 +7,19 @@ IMAGE ?=
 SCALE ?=
 DATA ?=
 FILES ?=
+OUT ?=
+DR ?=
+ARGS ?=
 TORCH ?=
 PYTHON ?= python3
 # Jobs at once: one a core, but 2 GB of memory for each (libtorch's headers are large).
 JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemTotal/ { m = int($$2 / 2e6); j = m < cores ? m : cores; print j < 1 ? 1 : j }' /proc/meminfo)
-export IMAGE SCALE DATA FILES TORCH PYTHON JOBS
+export IMAGE SCALE DATA FILES OUT DR ARGS TORCH PYTHON JOBS
 
 PRESET := release
 BUILD = cmake --build --preset $(PRESET) -j $(JOBS)
 
-.PHONY: help demo test test-all build wheel lint format bench train-compact clean setup-build setup-test setup-lint setup-train configure
+.PHONY: help demo test test-all build wheel lint format bench compare train-compact clean setup-build setup-test setup-lint setup-train configure
 
 help:
 	@echo "make demo [IMAGE=photo.jpg] [SCALE=2]   restore a photograph: installs, builds, runs, prints where the result is"
@@ -27,6 +30,7 @@ help:
 	@echo "make lint [FILES=all|'src/a.cpp ...']   checks, then clang-tidy over what changed since main (or all, or these)"
 	@echo "make format                             clang-format, in place"
 	@echo "make bench                              measures speed and memory; build/bench.json"
+	@echo "make compare DATA=folder [OUT=folder]   restores folder/lq in several ways beside Real-ESRGAN: table, sheet, page"
 	@echo "make train-compact DATA=folder          trains the compact model on a folder of images"
 	@echo "make clean                              removes build folders and demo/ (keeps .venv)"
 
@@ -76,6 +80,10 @@ format: setup-test
 
 bench: build
 	build/resflow bench -o build/bench.json
+
+# Goes on where it stopped.
+compare: build
+	@tools/compare.sh
 
 # Goes on where it stopped.
 train-compact: setup-train

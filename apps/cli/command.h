@@ -32,6 +32,7 @@ std::function<int()> command_convert(CLI::App& app);
 std::function<int()> command_inspect(CLI::App& app);
 std::function<int()> command_bench(CLI::App& app);
 std::function<int()> command_pull(CLI::App& app);
+std::function<int()> command_compare(CLI::App& app);
 std::function<int()> command_serve(CLI::App& app);
 
 struct PackOptions {

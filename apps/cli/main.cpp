@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
                          {"search-bench", "Measure what a search gains, and at what cost", command_search_bench},
                          {"degrade", "Make poor pictures of good ones", command_degrade},
                          {"eval", "Score restored pictures", command_eval},
+                         {"compare", "Restore pictures in several ways, measure and show them beside each other", command_compare},
                          {"train", "Train the compact model, or a fusion for FLUX", command_train},
                          {"pack", "Pack a folder of pictures into a training shard", command_pack},
                          {"pack-latents", "Encode pictures and texts into a training shard for FLUX", command_pack_latents},
