@@ -20,7 +20,10 @@ packages=(ca-certificates g++:g++ cmake:cmake ninja-build:ninja ccache:ccache pk
           libsqlitecpp-dev libsqlite3-dev libcpp-httplib-dev prometheus-cpp-dev zlib1g-dev)
 case "$purpose" in
   build | train) ;;
-  test)  # tests/web; Ubuntu has it as a snap alone, and the tests say that they are left out
+  test)
+    # Other programs' view of our files (tests/restore), man pages and completions (tests/cli).
+    packages+=(libimage-exiftool-perl imagemagick libvips-tools mandoc zsh fish bash-completion)
+    # tests/web; Ubuntu has it as a snap alone, and the tests say that they are left out
     grep -qs '^ID=ubuntu' /etc/os-release || packages+=(chromium:chromium) ;;
   lint) packages+=(clang-tidy:clang-tidy) ;;
   *) stop "unknown purpose '$purpose': wanted build, test, lint or train" ;;
@@ -55,16 +58,13 @@ python="${PYTHON:-python3}"
 can_make_venv() { "$1" -c 'import venv, ensurepip' 2>/dev/null; }
 have_venv() { [[ -x .venv/bin/python ]] && .venv/bin/python -c 'import pip' 2>/dev/null; }
 
-missing=()
-for package in "${packages[@]}"; do have_package "$package" || missing+=("${package%%:*}"); done
-have_venv || can_make_venv "$python" || missing+=(python3-venv)
 # The Python module is built for the Python of .venv; Debian's own has its headers in a package of their own.
 has_headers() { "$1" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' 2>/dev/null; }
 is_debians() { [[ "$("$1" -c 'import sys; print(sys.base_prefix)' 2>/dev/null)" == /usr ]]; }
 
-[[ ${#missing[@]} == 0 ]] || install_packages "${missing[@]}"
-
-# --- .venv ------------------------------------------------------------------------------------------------------------------
+missing=()
+for package in "${packages[@]}"; do have_package "$package" || missing+=("${package%%:*}"); done
+have_venv || can_make_venv "$python" || missing+=(python3-venv)
 module_python="$python"
 have_venv && module_python=.venv/bin/python
 if [[ "$purpose" != train ]] && ! has_headers "$module_python"; then
@@ -74,6 +74,9 @@ if [[ "$purpose" != train ]] && ! has_headers "$module_python"; then
     say "no Python.h for $module_python: the Python module will be left out. Install that Python's headers to have it"
   fi
 fi
+[[ ${#missing[@]} == 0 ]] || install_packages "${missing[@]}"
+
+# --- .venv ------------------------------------------------------------------------------------------------------------------
 if ! have_venv; then
   # A python3 of the user's own has no use for Debian's package: then Debian's Python makes the .venv.
   can_make_venv "$python" || python=/usr/bin/python3

@@ -15,6 +15,8 @@
 #include "resflow/image/codec.h"
 #include "resflow/image/file_metadata.h"
 #include "resflow/image/icc.h"
+#include "resflow/image/texts.h"
+#include "resflow/image/tiff_exif.h"
 #include "resflow/image/vips_session.h"
 
 namespace resflow::image {
@@ -291,6 +293,8 @@ Picture decode(const fs::path& path, const DecodeLimits& limits, VipsFailOn fail
 
   Picture picture{.bits = bits_of(image), .metadata = read_metadata(image)};
   picture.metadata.format = opened.format;
+  if (opened.format == "tiff" && picture.metadata.exif.empty())
+    if (auto exif = read_tiff_exif(path); !exif.empty()) take_exif(picture.metadata, std::move(exif));
   if (picture.metadata.pages > 1) picture.notes.push_back(fmt::format("{} frames or pages: only the first is used", picture.metadata.pages));
   const int orientation = vips_image_get_orientation(image);
   const Plan plan = plan_conversion(image, picture.metadata, picture.notes, path);
@@ -316,6 +320,12 @@ Picture decode(const fs::path& path, const DecodeLimits& limits, VipsFailOn fail
 }
 
 }  // namespace
+
+std::map<std::string, std::string> read_texts(const fs::path& path) {
+  const Opened opened = open_header(path, VIPS_FAIL_ON_ERROR);
+  if (!opened.image) throw_damaged(path, opened.format);
+  return read_metadata(opened.image.get()).text;
+}
 
 ImageInfo probe(const fs::path& path) {
   const Opened opened = open_header(path, VIPS_FAIL_ON_ERROR);

@@ -16,6 +16,7 @@
 #include "resflow/image/file_metadata.h"
 #include "resflow/image/icc.h"
 #include "resflow/image/png_text.h"
+#include "resflow/image/tiff_exif.h"
 #include "resflow/image/vips_session.h"
 
 namespace resflow::image {
@@ -264,6 +265,7 @@ std::vector<std::string> write_picture(const fs::path& path, const Picture& pict
       const auto more =
           format.name == "png" && options.metadata ? png_texts_beyond_ascii(picture.metadata, options.text) : std::map<std::string, std::string>{};
       if (!more.empty()) insert_png_texts(temporary, more);
+      if (format.name == "tiff" && options.metadata && !picture.metadata.exif.empty()) add_tiff_exif(temporary, picture.metadata.exif, w, h);
     } catch (const VipsFailure& failure) {
       throw_user_error({.where = path.string(), .problem = "cannot be written: " + failure.text, .hint = "Check free space and permissions"});
     }

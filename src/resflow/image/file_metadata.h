@@ -14,6 +14,9 @@ namespace resflow::image {
 // All but `format`, which the caller knows.
 Metadata read_metadata(_VipsImage* image);
 
+// An EXIF block that the file has but libvips does not see, as if it did: "Exif\0\0" and what follows.
+void take_exif(Metadata& metadata, std::string exif);
+
 // Puts EXIF (orientation 1), XMP, IPTC and texts on an image that is about to be saved as `format`; not the ICC profile.
 // `texts` wins over the texts of the metadata. Returns notes about what had to be left out.
 std::vector<std::string> attach_metadata(_VipsImage* image, const Metadata& metadata, const std::map<std::string, std::string>& texts,
