@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "command.h"
+#include "recorded.h"
 #include "resflow/core/log.h"
 #include "resflow/restore/batch.h"
 #include "resflow/restore/journal.h"
@@ -15,7 +16,7 @@ namespace {
 
 struct State {
   std::vector<std::string> inputs;
-  std::string output, compare, change_map, mask, trace, log;
+  std::string output, like, compare, change_map, mask, trace, log;
   bool json = false, recursive = false, skip_existing = false, journal = true, watch = false;
   restore::ModelOptions model;
   restore::BatchOptions batch;
@@ -70,8 +71,34 @@ int watch(const State& state, const restore::Restorer& restorer, const Job& job,
   return kGood;
 }
 
-int run(State& state) {
+// --like: what the command line leaves open is as that picture's manifest has it.
+void take_options_of(const CLI::App& app, State& state) {
+  const Json manifest = recorded_manifest(state.like);
+  const Json& options = manifest["options"];
+  // A size that is given replaces the one that was, however either is said.
+  const bool sized = app.count("--scale") + app.count("--width") + app.count("--height") > 0;
+  take_recorded(app, state.batch.restore, options, sized ? std::vector<std::string>{"scale", "width", "height"} : std::vector<std::string>{});
+  take_recorded(app, state.batch.search, options);
+  const bool named = !image::format_of_extension(state.output).empty();  // then the format is said by the name
+  take_recorded(app, state.batch.encode, manifest.value("files", Json::object()),
+                named ? std::vector<std::string>{"format"} : std::vector<std::string>{});
+  const Json model = manifest.value("model", Json::object());
+  take_recorded(app, state.model, {{"model", model.value("name", "compact")}, {"dtype", model.value("dtype", "auto")}});
+  if (state.mask.empty() && manifest.contains("mask"))
+    log_warn(state.like + ": a mask was used (" + manifest["mask"].dump() + "), which it does not hold: add --mask");
+  if (manifest.contains("picked")) log_warn(state.like + ": candidates were chosen by hand: the search's own choice is made here");
+}
+
+void check_same_model(const State& state, const restore::Restorer& restorer) {
+  const std::string then = recorded_manifest(state.like).value("model", Json::object()).value("fingerprint", "");
+  if (!then.empty() && then != restorer.fingerprint())
+    log_warn(state.like + ": was made with other weights (" + then + "; now " + restorer.fingerprint() + "): the result will differ");
+}
+
+int run(const CLI::App& app, State& state) {
+  if (!state.like.empty()) take_options_of(app, state);
   check_fields(state.model);
+  check_fields(state.batch.captions);
   restore::check_options(state.batch.restore);
   search::check_search(state.batch.search);
   check_fields(state.batch.encode);
@@ -92,7 +119,9 @@ int run(State& state) {
       throw_user_error({.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + format, .got = state.output});
   }
   const restore::Restorer restorer(state.model);
-  restorer.prepare(state.batch.search, state.batch.restore.caption);
+  if (!state.like.empty()) check_same_model(state, restorer);
+  const bool captioned = state.batch.restore.caption.empty() && state.batch.captions.captioner != "none";
+  restorer.prepare(state.batch.search, captioned ? "a photograph" : state.batch.restore.caption);
   const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
   state.batch.compare = state.compare;
   state.batch.change_map = state.change_map;
@@ -133,6 +162,7 @@ std::function<int()> command_restore(CLI::App& app) {
   auto state = std::make_shared<State>();
   app.add_option("inputs", state->inputs, "Pictures, folders of pictures, globs")->required();
   app.add_option("-o,--output", state->output, "A file, or a folder (kept stems)")->required();
+  app.add_option("--like", state->like, "A picture that resflow made: the same options again, but for those given here");
   app.add_option("--compare", state->compare, "Also write source and result side by side to this file");
   app.add_option("--change-map", state->change_map, "Also write where the result departs from the source, as a heat map");
   app.add_option("--mask", state->mask, "Picture of the same shape: white places are restored, black ones only enlarged");
@@ -151,6 +181,8 @@ std::function<int()> command_restore(CLI::App& app) {
   add_options(app, state->batch.restore, "", "Restoring");
   add_options(app, state->batch.search, "", "Search");
   app.get_option("--time")->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+  add_options(app, state->batch.captions, "", "Captions");
+  app.get_option("--caption-url")->envname("OPENAI_BASE_URL");
   add_options(app, state->model, "", "Model");
   add_options(app, state->batch.encode, "", "Files");
   add_options(app, state->batch.limits, "", "Files");
@@ -159,9 +191,10 @@ std::function<int()> command_restore(CLI::App& app) {
       "  resflow restore archive/ -o restored/ --recursive --log restored.jsonl     # stopped? The same line goes on\n"
       "  resflow restore inbox/ -o outbox/ --watch\n"
       "  resflow restore 'album/*.jpg' -o out/ --sigma-s 0.3 --seed 7 --steps 8\n"
+      "  resflow restore more/ -o restored/ --like restored/first.png             # the options that made that one\n"
       "  resflow restore old.jpg -o best.png --search resflow --candidates 8 --time 60s --trace run.json\n"
       "Exit codes: 0 all good, 1 some pictures failed, 2 wrong input or option, 70 bug, 130 cancelled.");
-  return [state] { return run(*state); };
+  return [state, &app] { return run(app, *state); };
 }
 
 }  // namespace resflow::cli

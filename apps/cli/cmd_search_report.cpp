@@ -25,6 +25,7 @@ int run(const State& state) {
   }
   if (!image::can_write(image::format_of_extension(state.output)))
     throw_user_error({.where = state.output, .problem = "cannot tell the format to write", .wanted = "an extension .png .jpg .webp .tif .avif"});
+  if (trace.content.at("manifest").contains("mask")) log_warn(state.trace + ": the mask of that run is left out");
   const auto restored = restore::pick_candidates(trace, restore::parse_picks(state.pick, trace));
   for (const auto& note : restore::write_restored(state.output, restored, state.encode)) log_warn(note);
   log_info(fmt::format("{} --pick {} -> {}", state.trace, state.pick, state.output));

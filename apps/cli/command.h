@@ -33,6 +33,9 @@ std::function<int()> command_inspect(CLI::App& app);
 std::function<int()> command_bench(CLI::App& app);
 std::function<int()> command_pull(CLI::App& app);
 std::function<int()> command_compare(CLI::App& app);
+std::function<int()> command_inspect_file(CLI::App& app);  // command_inspect, and pictures
+std::function<int()> command_caption(CLI::App& app);
+std::function<int()> command_docs(CLI::App& app);
 std::function<int()> command_serve(CLI::App& app);
 
 struct PackOptions {

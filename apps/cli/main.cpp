@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
                      {
                          {"restore", "Restore photographs", command_restore},
                          {"serve", "Serve restoration over HTTP, with a web page", command_serve},
+                         {"caption", "Say what pictures show, by a vision model behind an OpenAI-compatible address", command_caption},
                          {"generate", "Make pictures of texts with FLUX.1", command_generate},
                          {"search-report", "Show what a search did, or take another of its candidates", command_search_report},
                          {"search-bench", "Measure what a search gains, and at what cost", command_search_bench},
@@ -18,7 +19,7 @@ int main(int argc, char** argv) {
                          {"pack-latents", "Encode pictures and texts into a training shard for FLUX", command_pack_latents},
                          {"merge", "Join weight files of one model into one", command_merge},
                          {"convert", "Turn a model's file into another program's naming or number type", command_convert},
-                         {"inspect", "Say what a weight file is", command_inspect},
+                         {"inspect", "Say what a weight file is, or how a picture was made", command_inspect_file},
                          {"pull", "Fetch public weight files", command_pull},
                          {"bench", "Measure speed on this machine", command_bench},
                      });

@@ -27,6 +27,7 @@ void check(const image::Picture& source, const RestoreOptions& options, Restored
     Restored second = again(safer);
     second.searched = std::move(made.searched);  // what was tried stays to be looked at, and was paid for
     if (made.manifest.contains("search")) second.manifest["search"] = made.manifest["search"];
+    second.manifest["options"] = made.manifest["options"];  // as asked: who repeats them gets the same
     second.manifest["nfe"] = made.manifest.at("nfe").get<double>() + second.manifest.at("nfe").get<double>();
     made = std::move(second);
     found = complaints_about(source.pixels, made.picture.pixels, made.tiles);

@@ -15,6 +15,7 @@
 #include "resflow/image/side_by_side.h"
 #include "resflow/restore/assurance.h"
 #include "resflow/restore/batch_log.h"
+#include "resflow/restore/caption.h"
 #include "resflow/restore/faithfulness.h"
 #include "resflow/restore/journal.h"
 #include "resflow/restore/trace_files.h"
@@ -62,7 +63,7 @@ bool reads_ahead(const fs::path& input, const RestoreOptions& options) {
 class Run {
  public:
   Run(const Restorer& restorer, const BatchOptions& options, const std::function<void(const Json&)>& on_item)
-      : restorer_(restorer), options_(options), on_item_(on_item) {}
+      : restorer_(restorer), options_(options), on_item_(on_item), captioner_(captioning::make_captioner(options.captions)) {}
 
   void prepare(const std::vector<BatchItem>& items) {
     std::set<fs::path> folders;
@@ -168,10 +169,17 @@ class Run {
         made->trace = trace_folder_ ? options_.trace / (item.output.stem().string() + ".json") : options_.trace;
         made->writer.emplace(made->trace, options_.trace_pictures);
       }
-      made->restored =
-          restorer_.restore(source.picture, options_.restore, options_.search, job, made->writer ? made->writer->watch() : SearchWatch{});
+      RestoreOptions wanted = options_.restore;
+      if (captioner_ && wanted.caption.empty()) {
+        // Without one it goes on, unless a reward asks for it, which then says so.
+        const auto failure =
+            failure_of([&] { wanted.caption = caption_of(*captioner_, restorer_, {.file = item.input, .picture = source.picture}, job); });
+        if (failure) made->notes.push_back("no caption: " + *failure);
+      }
+      made->restored = restorer_.restore(source.picture, wanted, options_.search, job, made->writer ? made->writer->watch() : SearchWatch{});
       if (mask_.defined()) {
         apply_mask(source.picture, mask_, *made->restored);
+        made->restored->manifest["mask"] = options_.mask.filename().string();
         made->restored->manifest["faithfulness"] = to_json(faithfulness(source.picture.pixels, made->restored->picture.pixels));
       }
     });
@@ -233,6 +241,7 @@ class Run {
   const Restorer& restorer_;
   const BatchOptions& options_;
   const std::function<void(const Json&)>& on_item_;
+  const std::unique_ptr<captioning::Captioner> captioner_;  // null: none
   bool trace_folder_ = false;
   Tensor mask_;  // undefined: none
   std::optional<Journal> journal_;
@@ -253,6 +262,7 @@ BatchResult run_batch(const Restorer& restorer, const std::vector<BatchItem>& it
 std::vector<std::string> write_restored(const fs::path& path, const Restored& restored, image::EncodeOptions encode) {
   Json told = restored.manifest;
   told.erase("seconds");  // the same picture is the same file
+  told["files"] = fields_to_json(encode);
   encode.text["parameters"] = parameters_text(told);
   encode.text["resflow"] = told.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (restored.picture.grey) encode.grey = true;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "resflow/captioning/options.h"
 #include "resflow/core/json.h"
 #include "resflow/restore/picture_list.h"
 #include "resflow/restore/restorer.h"
@@ -19,14 +20,15 @@ struct BatchOptions {
   search::SearchOptions search;
   image::EncodeOptions encode;
   image::DecodeLimits limits;
-  std::filesystem::path compare;       // source and result side by side, of the one picture; empty = none
-  std::filesystem::path change_map;    // where the result departs from the source, of the one picture; empty = none
-  std::filesystem::path mask;          // how strongly each place is restored: white as usual, black not at all; of the one picture
-  std::filesystem::path trace;         // of the search: a file, or with several pictures a folder (stem.json); empty = none
-  std::string trace_pictures = "all";  // one of trace_picture_names()
-  bool skip_existing = false;          // leave out pictures whose result is there, whatever made it
-  std::filesystem::path journal;       // journal.h: pictures that it knows as done are left out; empty = none
-  std::filesystem::path log;           // a JSON line a picture; empty = none
+  captioning::CaptionOptions captions;  // of pictures for which restore.caption says nothing
+  std::filesystem::path compare;        // source and result side by side, of the one picture; empty = none
+  std::filesystem::path change_map;     // where the result departs from the source, of the one picture; empty = none
+  std::filesystem::path mask;           // how strongly each place is restored: white as usual, black not at all; of the one picture
+  std::filesystem::path trace;          // of the search: a file, or with several pictures a folder (stem.json); empty = none
+  std::string trace_pictures = "all";   // one of trace_picture_names()
+  bool skip_existing = false;           // leave out pictures whose result is there, whatever made it
+  std::filesystem::path journal;        // journal.h: pictures that it knows as done are left out; empty = none
+  std::filesystem::path log;            // a JSON line a picture; empty = none
 };
 
 struct BatchResult {
