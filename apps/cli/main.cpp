@@ -22,5 +22,6 @@ int main(int argc, char** argv) {
                          {"inspect", "Say what a weight file is, or how a picture was made", command_inspect_file},
                          {"pull", "Fetch public weight files", command_pull},
                          {"bench", "Measure speed on this machine", command_bench},
+                         {"docs", "Print the manual page, shell completions and the list of options", command_docs},
                      });
 }
