@@ -225,7 +225,7 @@ TEST_CASE("children differ from their parents and from each other") {
   }
 }
 
-TEST_CASE("N that M does not divide, M above N, more rounds than steps and fewer steps than rounds all run") {
+TEST_CASE("N that M does not divide, more rounds than steps and fewer steps than rounds all run; M above N is refused") {
   for (const auto& e : strategies().entries()) {
     CAPTURE(e.name);
     for (const int steps : {1, 2, 3}) {
@@ -236,6 +236,8 @@ TEST_CASE("N that M does not divide, M above N, more rounds than steps and fewer
       o.rounds = 40;
       CHECK(search::search(picture.problem, o).finished);
       o.survivors = 9;
+      if (e.name != "none") CHECK_THROWS_WITH_AS(search::search(picture.problem, o), doctest::Contains("more survivors than candidates"), UserError);
+      o.candidates = 1;  // plain sampling: nobody has to survive
       CHECK(search::search(picture.problem, o).finished);
     }
   }

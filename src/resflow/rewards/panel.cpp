@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "resflow/core/registry.h"
+#include "resflow/rewards/panel_check.h"
+
 namespace resflow::rewards {
 namespace {
 
@@ -18,26 +21,33 @@ void check_count(const char* what, size_t values, size_t names) {
 
 }  // namespace
 
-Panel::Panel(std::span<const std::string> names, std::span<const double> weights, std::span<const double> gates, std::string prompt)
-    : prompt_(std::move(prompt)) {
+void check_panel(std::span<const std::string> names, std::span<const double> weights, std::span<const double> gates) {
   if (names.empty()) complain("no reward", "at least one", "none");
   check_count("weights", weights.size(), names.size());
   check_count("gates", gates.size(), names.size());
+  const auto known = reward_registry().names();
   for (size_t i = 0; i < names.size(); ++i) {
-    const auto& name = names[i];
-    if (std::any_of(members_.begin(), members_.end(), [&](const Member& m) { return m.judge.name == name; }))
-      complain("a reward twice", "each once, with a weight", name);
-    Judge judge{.name = name};
+    if (std::find(known.begin(), known.end(), names[i]) == known.end()) throw_unknown_name("reward", names[i], known);
+    if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) != names.begin() + static_cast<std::ptrdiff_t>(i))
+      complain("a reward twice", "each once, with a weight", names[i]);
+    if (!weights.empty() && !(weights[i] >= 0)) complain("weight of '" + names[i] + "'", "0 or more", fmt::format("{}", weights[i]));
+  }
+  if (!weights.empty() && std::all_of(weights.begin(), weights.end(), [](double weight) { return weight == 0; }))
+    complain("all weights are 0", "at least one above 0", "none");
+}
+
+Panel::Panel(std::span<const std::string> names, std::span<const double> weights, std::span<const double> gates, std::string prompt)
+    : prompt_(std::move(prompt)) {
+  check_panel(names, weights, gates);
+  for (size_t i = 0; i < names.size(); ++i) {
+    Judge judge{.name = names[i]};
     if (!weights.empty()) judge.weight = weights[i];
     if (!gates.empty()) judge.gate = gates[i];
-    if (!(judge.weight >= 0)) complain("weight of '" + name + "'", "0 or more", fmt::format("{}", judge.weight));
-    std::shared_ptr<const Reward> reward = reward_registry().make(name);
+    std::shared_ptr<const Reward> reward = reward_registry().make(names[i]);
     if (reward->needs_prompt() && prompt_.empty())
-      complain("'" + name + "' needs to know what the picture shows", "a caption", "none", "Add --caption \"...\"");
+      complain("'" + names[i] + "' needs to know what the picture shows", "a caption", "none", "Add --caption \"...\"");
     members_.push_back({std::move(judge), std::move(reward)});
   }
-  if (std::all_of(members_.begin(), members_.end(), [](const Member& m) { return m.judge.weight == 0; }))
-    complain("all weights are 0", "at least one above 0", "none");
 }
 
 std::vector<Judge> Panel::judges(RewardContext context) const {

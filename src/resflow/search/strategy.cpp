@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include "resflow/rewards/panel_check.h"
+
 namespace resflow::search {
 
 #define RESFLOW_STRATEGY(name) Entry<Strategy> strategy_##name();
@@ -28,6 +30,13 @@ void check_search(const SearchOptions& options) {
                       .problem = "no round fits between round_low and round_high",
                       .wanted = "round_low <= round_high",
                       .got = fmt::format("{} and {}", options.round_low, options.round_high)});
+  if (options.strategy != "none" && options.candidates > 1 && options.survivors > options.candidates)
+    throw_user_error({.where = "search",
+                      .problem = "more survivors than candidates",
+                      .wanted = fmt::format("at most {} survivors", options.candidates),
+                      .got = std::to_string(options.survivors),
+                      .hint = "Lower survivors or raise candidates"});
+  if (options.strategy != "none") rewards::check_panel(options.rewards, options.reward_weights, options.reward_gates);
   if (options.strategy == "paths" && options.path_forward >= options.path_backward)
     throw_user_error({.where = "search",
                       .problem = "paths would never arrive",
