@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 
+#include "resflow/core/error.h"
 #include "server/connection.h"
 #include "server/http_error.h"
 
@@ -62,6 +64,19 @@ std::string valid_utf8(const std::string& text) { return Json::parse(text_of(Jso
 
 std::string Exchange::parameter(const std::string& name) const { return request.has_param(name) ? valid_utf8(request.get_param_value(name)) : ""; }
 
+const ReceivedFile& Form::picture() const {
+  const auto pictures = std::count_if(files.begin(), files.end(), [](const auto& file) { return file->field != "mask"; });
+  if (pictures != 1) throw_user_error({.where = "image", .wanted = "one file in the form's field image", .got = std::to_string(pictures)});
+  return **std::find_if(files.begin(), files.end(), [](const auto& file) { return file->field != "mask"; });
+}
+
+const ReceivedFile* Form::mask() const {
+  const auto masks = std::count_if(files.begin(), files.end(), [](const auto& file) { return file->field == "mask"; });
+  if (masks > 1) throw_user_error({.where = "mask", .wanted = "one file in the form's field mask", .got = std::to_string(masks)});
+  const auto found = std::find_if(files.begin(), files.end(), [](const auto& file) { return file->field == "mask"; });
+  return found == files.end() ? nullptr : found->get();
+}
+
 Form Exchange::form(const JobFiles& files, const std::set<std::string>& file_fields) const {
   if (content == nullptr || !request.is_multipart_form_data())
     refuse(415, "wanted a form with a picture: Content-Type multipart/form-data", "curl -F image=@photo.jpg ...");
@@ -78,6 +93,7 @@ Form Exchange::form(const JobFiles& files, const std::set<std::string>& file_fie
           if (out.files.size() == kMostFiles) return why = "too many files in one request", false;
           out.files.push_back(std::make_unique<ReceivedFile>(files.new_upload()));
           out.files.back()->name = valid_utf8(part.filename);
+          out.files.back()->field = part.name;
           file.open(out.files.back()->path, std::ios::binary | std::ios::trunc);
         } else {
           field = &out.fields[part.name];

@@ -19,6 +19,10 @@ namespace resflow::server {
 struct Form {
   std::vector<std::unique_ptr<ReceivedFile>> files;
   std::map<std::string, std::string> fields;  // valid UTF-8; of a field given twice the last
+
+  // The one picture, in the field `image` or `image[]`, and the mask, if any. Throws UserError: none, several.
+  const ReceivedFile& picture() const;
+  const ReceivedFile* mask() const;
 };
 
 struct Exchange {

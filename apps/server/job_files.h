@@ -9,6 +9,9 @@
 
 namespace resflow::server {
 
+// What a mask's pixels say. white: restored where white, only enlarged where black. transparent: restored where transparent (OpenAI's).
+enum class MaskKind { white, transparent };
+
 class JobFiles {
  public:
   // Makes the folders. Throws UserError where they cannot be.
@@ -18,6 +21,10 @@ class JobFiles {
   std::filesystem::path folder(const std::string& id) const { return data_ / "jobs" / id; }
   std::filesystem::path source(const JobRecord& job) const;
   std::filesystem::path result(const JobRecord& job) const;
+  // Of a job with a mask one of the two is there.
+  std::filesystem::path mask(const std::string& id, MaskKind kind) const {
+    return folder(id) / (kind == MaskKind::white ? "mask" : "mask-transparent");
+  }
   std::filesystem::path trace(const std::string& id) const { return folder(id) / "trace.json"; }
   std::filesystem::path preview(const std::string& id) const { return folder(id) / "preview.jpg"; }
   // A copy that browsers can show, of "source" or "result".

@@ -1,15 +1,19 @@
 #include "server/job_service.h"
 
+#include <ATen/ATen.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "resflow/core/error.h"
 #include "resflow/core/log.h"
+#include "resflow/restore/assurance.h"
 #include "resflow/restore/batch.h"
+#include "resflow/restore/faithfulness.h"
 #include "resflow/restore/trace_files.h"
 #include "server/http_error.h"
 
@@ -38,6 +42,19 @@ image::ImageInfo probed(const ReceivedFile& picture) {
   } catch (const UserError& error) {
     throw HttpError{.status = 415, .code = "bad_picture", .message = replaced(error.what(), picture.path.string(), picture.name), .hint = ""};
   }
+}
+
+// As restore::apply_mask() will, from the headers; before the job is queued.
+void check_mask(const ReceivedFile& mask, const image::ImageInfo& picture, const ServeOptions& limits) {
+  const auto info = probed(mask);
+  const auto ratio = [](const image::ImageInfo& of) { return static_cast<double>(of.width) / static_cast<double>(of.height); };
+  if (std::abs(std::log(ratio(info) / ratio(picture))) > 0.02)
+    throw_user_error({.where = "mask",
+                      .problem = "the mask has another shape than the picture",
+                      .wanted = fmt::format("{}:{}", picture.width, picture.height),
+                      .got = fmt::format("{}:{}", info.width, info.height)});
+  if (info.width * info.height > limits.max_pixels)
+    throw HttpError{.status = 413, .code = "too_many_pixels", .message = "the mask is too large", .hint = "Send a smaller one"};
 }
 
 void flush(const fs::path& file) {
@@ -109,9 +126,10 @@ void JobService::remove(const std::string& id) {
   feed_.forget(id);
 }
 
-std::vector<JobRecord> JobService::submit(const ReceivedFile& picture, std::vector<JobOptions> options) {
+std::vector<JobRecord> JobService::submit(const ReceivedFile& picture, std::vector<JobOptions> options, const std::optional<ReceivedMask>& mask) {
   if (ending_) refuse(503, "the server is shutting down", "Try again later");
   const auto info = probed(picture);
+  if (mask) check_mask(mask->file, info, options_);
   std::vector<JobRecord> jobs;
   for (auto& wanted : options) {
     wanted.check();
@@ -126,12 +144,17 @@ std::vector<JobRecord> JobService::submit(const ReceivedFile& picture, std::vect
   }
   // Files first: a job in the queue has its picture, whenever the process or the machine ends.
   flush(picture.path);
+  if (mask) flush(mask->file.path);
+  const auto put = [](const fs::path& from, const fs::path& to) {
+    std::error_code none;  // on file systems without links
+    fs::create_hard_link(from, to, none);
+    if (none) fs::copy_file(from, to);
+  };
   try {
     for (const auto& job : jobs) {
       fs::create_directory(files_.folder(job.id));
-      std::error_code none;  // on file systems without links
-      fs::create_hard_link(picture.path, files_.source(job), none);
-      if (none) fs::copy_file(picture.path, files_.source(job));
+      put(picture.path, files_.source(job));
+      if (mask) put(mask->file.path, files_.mask(job.id, mask->kind));
     }
     if (!store_.add(jobs, options_.max_queue))
       throw HttpError{.status = 429,
@@ -273,12 +296,29 @@ SentFile JobService::candidate(const JobRecord& job, const std::string& tile_and
   return {.path = file, .type = mime_type(file.extension()), .name = file.filename().string()};
 }
 
+void mask_restored(const JobFiles& files, const JobRecord& job, const ServeOptions& limits, restore::Restored& made) {
+  const image::DecodeLimits most{.max_pixels = static_cast<double>(limits.max_pixels)};
+  for (const auto kind : {MaskKind::white, MaskKind::transparent}) {
+    const auto file = files.mask(job.id, kind);
+    if (!fs::exists(file)) continue;
+    const image::Picture mask = image::read_picture(file, most), source = image::read_picture(files.source(job), most);
+    const bool see_through = kind == MaskKind::transparent && mask.alpha.defined();
+    restore::apply_mask(source, see_through ? (1 - mask.alpha).expand({3, -1, -1}).contiguous() : mask.pixels, made);
+    made.manifest["mask"] = true;
+    made.manifest["faithfulness"] = restore::to_json(restore::faithfulness(source.pixels, made.picture.pixels));
+  }
+}
+
 JobRecord JobService::pick(const JobRecord& job, const std::string& picks) {
   if (job.state != State::done) refuse(409, "the job is " + name_of(job.state), "Wait until it is done");
   const auto trace = trace_of(job, files_);
-  const auto chosen = restore::parse_picks(picks, trace);
+  auto chosen = restore::parse_picks(picks, trace);
+  // Tiles that are not named keep what was picked for them before.
+  if (job.manifest.is_object())
+    for (const auto& [tile, id] : job.manifest.value("picked", Json::object()).items()) chosen.emplace(std::stoul(tile), id.get<int64_t>());
   with_pictures([&] {
-    const auto restored = restore::pick_candidates(trace, chosen);
+    auto restored = restore::pick_candidates(trace, chosen);
+    mask_restored(files_, job, options_, restored);
     const auto file = files_.result(job);
     const auto options = JobOptions::from_json(job.options);
     restore::write_restored(file, restored, options.files);

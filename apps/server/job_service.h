@@ -30,7 +30,14 @@ class ReceivedFile {
   ReceivedFile& operator=(const ReceivedFile&) = delete;
 
   const std::filesystem::path path;
-  std::string name;  // the client's
+  std::string name;   // the client's
+  std::string field;  // of the form
+};
+
+// How strongly each place is to be restored, as a picture of the source's shape.
+struct ReceivedMask {
+  const ReceivedFile& file;
+  MaskKind kind;
 };
 
 // A file to send.
@@ -54,8 +61,9 @@ class JobService {
   int64_t waiting() const { return store_.waiting(); }
   int64_t running() const { return store_.running(); }
 
-  // Checks the picture by its header alone, queues a job for each of the options (all or none), and takes the file.
-  std::vector<JobRecord> submit(const ReceivedFile& picture, std::vector<JobOptions> options);
+  // Checks the picture, and the mask where there is one, by their headers alone, queues a job for each of the options (all or none), and takes the
+  // files.
+  std::vector<JobRecord> submit(const ReceivedFile& picture, std::vector<JobOptions> options, const std::optional<ReceivedMask>& mask = {});
   // 404 where there is none.
   JobRecord find(const std::string& id);
   std::vector<JobRecord> list(const std::string& state, int64_t most) { return store_.list(state, most); }
@@ -103,6 +111,9 @@ class JobService {
   std::condition_variable house_changed_;
   std::thread house_;
 };
+
+// Where the job came with a mask: draws what it leaves out back to the source. Reads both; throws UserError where the mask is damaged.
+void mask_restored(const JobFiles& files, const JobRecord& job, const ServeOptions& limits, restore::Restored& made);
 
 // Throws what became of a job that is not done, as an HttpError.
 [[noreturn]] void throw_unfinished(const JobRecord& job);

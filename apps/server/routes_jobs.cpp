@@ -30,13 +30,14 @@ int64_t limit_of(const std::string& text) {
 }
 
 void create(JobService& jobs, const Exchange& exchange) {
-  const Form form = exchange.form(jobs.files(), {"image"});
-  if (form.files.size() != 1)
-    throw_user_error({.where = "image", .wanted = "one file in the form's field image", .got = std::to_string(form.files.size())});
+  const Form form = exchange.form(jobs.files(), {"image", "mask"});
+  const ReceivedFile& picture = form.picture();
   for (const auto& [name, text] : form.fields)
-    if (name != "options") throw_unknown_name("field of the form", name, {"image", "options"});
+    if (name != "options") throw_unknown_name("field of the form", name, {"image", "mask", "options"});
   const auto options = form.fields.find("options");
-  const auto made = jobs.submit(*form.files[0], {JobOptions::from_json(parsed(options == form.fields.end() ? "" : options->second, "options"))});
+  std::optional<ReceivedMask> mask;
+  if (const auto* file = form.mask()) mask.emplace(ReceivedMask{.file = *file, .kind = MaskKind::white});
+  const auto made = jobs.submit(picture, {JobOptions::from_json(parsed(options == form.fields.end() ? "" : options->second, "options"))}, mask);
   exchange.response.set_header("Location", "/v1/jobs/" + made[0].id);
   exchange.reply(jobs.json(made[0]), 202);
 }
@@ -72,6 +73,7 @@ std::vector<Route> job_routes(JobService& jobs) {
                                .summary = "Queues a picture",
                                .responses = {{"202", job}},
                                .body = form({{"image", picture_file("The picture")},
+                                             {"mask", picture_file("Of the same shape: white places are restored, black ones only enlarged")},
                                              {"options",
                                               {{"type", "string"},
                                                {"contentMediaType", "application/json"},

@@ -22,7 +22,7 @@ constexpr int64_t kMostCopies = 4;
 // OpenAI's fields that change nothing here.
 const std::set<std::string> kIgnored{"model", "user", "background", "input_fidelity", "moderation", "partial_images"};
 // ... and those that would change the result, which must not be passed over in silence.
-const std::set<std::string> kRefused{"mask", "stream"};
+const std::set<std::string> kRefused{"stream"};
 
 Json failure(const HttpError& error) {
   const std::string type = error.status == 401   ? "authentication_error"
@@ -74,8 +74,7 @@ struct Edit {
     } else if (name == "priority") {
       options.priority = whole_number(name, text, -kMostPriority, kMostPriority);
     } else if (kRefused.contains(name)) {
-      if (text != "false")
-        throw_user_error({.where = name, .problem = "is not supported here", .hint = "The whole picture is restored, and sent when it is done"});
+      if (text != "false") throw_user_error({.where = name, .problem = "is not supported here", .hint = "The picture is sent when it is done"});
     } else if (!kIgnored.contains(name) && !options.set(name, text)) {
       auto known = options.names();
       known.insert(known.end(), {"prompt", "n", "size", "response_format", "output_format", "output_compression"});
@@ -85,9 +84,10 @@ struct Edit {
 };
 
 void edit(JobService& jobs, const Exchange& exchange) {
-  const Form form = exchange.form(jobs.files(), {"image", "image[]"});
-  if (form.files.size() != 1)
-    throw_user_error({.where = "image", .wanted = "one file in the form's field image", .got = std::to_string(form.files.size())});
+  const Form form = exchange.form(jobs.files(), {"image", "image[]", "mask"});
+  const ReceivedFile& picture = form.picture();
+  std::optional<ReceivedMask> mask;
+  if (const auto* file = form.mask()) mask.emplace(ReceivedMask{.file = *file, .kind = MaskKind::transparent});
   Edit edit;
   edit.options.files.format = "png";
   for (const auto& [name, text] : form.fields) edit.set(name, text);
@@ -96,7 +96,7 @@ void edit(JobService& jobs, const Exchange& exchange) {
     wanted.push_back(edit.options);
     wanted.back().restore.seed += i;
   }
-  const auto made = jobs.submit(*form.files[0], wanted);
+  const auto made = jobs.submit(picture, wanted, mask);
   Json data = Json::array();
   const std::string scheme = exchange.request.get_header_value("X-Forwarded-Proto") == "https" ? "https" : "http";
   const auto goes_on = [] { return Connection::current() == nullptr || !Connection::current()->hung_up(); };
@@ -116,6 +116,7 @@ void edit(JobService& jobs, const Exchange& exchange) {
 
 Json form_schema() {
   Json properties = {{"image", picture_file("The picture")},
+                     {"mask", picture_file("Of the same shape: transparent places are restored, the others only enlarged")},
                      {"prompt", {{"type", "string"}, {"description", "What the picture shows: the caption"}}},
                      {"n", {{"type", "integer"}, {"minimum", 1}, {"maximum", kMostCopies}, {"description", "Results, of seeds one after another"}}},
                      {"size", {{"type", "string"}, {"pattern", "^(auto|[1-9][0-9]{0,3}x[1-9][0-9]{0,3})$"}}},

@@ -9,6 +9,7 @@
 #include "resflow/restore/batch.h"
 #include "resflow/restore/trace_files.h"
 #include "server/job_options.h"
+#include "server/job_service.h"
 #include "server/preview.h"
 
 namespace resflow::server {
@@ -192,6 +193,7 @@ void Worker::restore(JobRecord& job) {
   };
   auto restored = restorer_->restore(source, options.restore, options.search, task, watch);
   task.throw_if_stopped();
+  mask_restored(files_, job, options_, restored);
 
   const auto result = files_.result(job);
   auto notes = source.notes;

@@ -50,6 +50,21 @@ def test_openai_sizes_formats_urls_and_search(client, photo, server):
     assert job["options"]["files"]["quality"] == 70
 
 
+def test_an_openai_mask_restores_what_is_transparent(client, photo, server):
+    mask = Image.new("RGBA", (96, 72), (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (0, 0, 48, 72))
+    held = io.BytesIO()
+    mask.save(held, "PNG")
+    options = {"prompt": "", "extra_body": {"seed": 4, "steps": 2, "scale": 2, "sigma_s": 0.3}}
+    whole, part = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(client.images.edit(image=("a.png", photo), **options, **more).data[0].b64_json)))).astype(int)
+        for more in ({}, {"mask": ("m.png", held.getvalue())})
+    )
+    assert np.abs(part[:, :46] - whole[:, :46]).max() <= 1 < np.abs(part[:, 50:] - whole[:, 50:]).mean()
+    only_larger = np.asarray(Image.open(io.BytesIO(photo)).convert("RGB").resize((96, 72), Image.BICUBIC)).astype(int)
+    assert np.abs(part[:, 50:] - only_larger[:, 50:]).max() <= 2
+
+
 @pytest.mark.parametrize(
     "options, said",
     [
@@ -57,7 +72,7 @@ def test_openai_sizes_formats_urls_and_search(client, photo, server):
         ({"extra_body": {"steps": "many"}}, "a whole number"),
         ({"size": "wide"}, "WIDTHxHEIGHT"),
         ({"n": 9}, "from 1 to 4"),
-        ({"mask": ("m.png", b"x")}, "mask"),
+        ({"mask": ("m.png", b"x")}, "not a picture"),
         ({"image": ("a.png", b"no picture")}, "not a picture"),
     ],
     ids=str,

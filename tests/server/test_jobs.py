@@ -112,6 +112,12 @@ def test_higher_priorities_come_first_and_equal_ones_in_order(server, photo):
         ({"restore": {"steps": "many"}}, "a whole number"),
         ({"restore": {"scale": 2, "width": 9}}, "one or the other"),
         ({"search": {"search": "luck"}}, "wanted one of none"),
+        ({"search": {"search": "greedy", "candidates": 3, "survivors": 4}}, "more survivors than candidates"),
+        ({"search": {"search": "best-of-n", "rewards": ["niqe", "musiq"]}}, "musiq"),
+        ({"search": {"search": "best-of-n", "rewards": ["niqe", "niqe"]}}, "a reward twice"),
+        ({"search": {"search": "best-of-n", "reward_weights": [1, 2]}}, "wrong number of weights"),
+        ({"search": {"search": "best-of-n", "rewards": ["niqe"], "reward_weights": [-1]}}, "0 or more"),
+        ({"search": {"search": "best-of-n", "rewards": []}}, "no reward"),
         ({"files": {"format": "gif"}}, "wanted one of"),
         ({"files": {"bits": 7}}, "8 or 16"),
         ({"restore": {"tile": 2048, "width": 3000}}, "too large for this server"),
@@ -202,6 +208,75 @@ def test_without_a_search_there_are_no_candidates(server, photo):
     job = server.finished(server.job(photo, restore=QUICK))
     assert server.get(job["links"]["candidates"]).status == 404
     assert server.post_json(job["links"]["self"] + "/pick", {"candidate": "0"}).status == 404
+
+
+def png(image):
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def test_a_mask_leaves_places_as_they_were(server, photo, tmp_path):
+    mask = Image.new("L", (48, 36), 0)
+    mask.paste(255, (0, 0, 24, 36))
+    mask.save(tmp_path / "mask.png")
+    (tmp_path / "in.png").write_bytes(photo)
+    options = {"restore": {"steps": 2, "scale": 2, "seed": 5}}
+    made = server.post_form("/v1/jobs", [("image", "a.png", photo), ("mask", "m.png", png(mask))], {"options": json.dumps(options)})
+    assert made.status == 202
+    job = server.finished(made.json["id"])
+    assert job["state"] == "done" and job["manifest"]["mask"] is True
+    arguments = ["--steps", 2, "--scale", 2, "--seed", 5, "--mask", tmp_path / "mask.png"]
+    resflow("restore", "--model", MODEL, tmp_path / "in.png", "-o", tmp_path / "out.png", *arguments)
+    assert np.array_equal(pixels(server.get(job["links"]["result"]).body), pixels((tmp_path / "out.png").read_bytes()))
+
+
+@pytest.mark.parametrize(
+    "masks, status, said",
+    [
+        ([("m.png", png(Image.new("L", (48, 48))))], 400, "another shape"),
+        ([("m.png", b"no picture")], 415, "m.png"),
+        ([("m.png", png(Image.new("L", (48, 36))))] * 2, 400, "one file in the form's field mask"),
+    ],
+    ids=["shape", "no picture", "two"],
+)
+def test_masks_that_cannot_be(server, photo, masks, status, said):
+    reply = server.post_form("/v1/jobs", [("image", "a.png", photo), *[("mask", *mask) for mask in masks]])
+    assert reply.status == status and said in reply.json["error"]["message"]
+    assert files_in(server.data / "uploads") == []
+
+
+def test_a_mask_holds_for_a_picked_candidate_too(server, photo):
+    mask = png(Image.new("L", (48, 36), 0))
+    options = {"restore": {"steps": 2, "scale": 2, "sigma_s": 0.3}, "search": {"search": "best-of-n", "candidates": 2}}
+    job = server.finished(server.post_form("/v1/jobs", [("image", "a.png", photo), ("mask", "m.png", mask)], {"options": json.dumps(options)}).json["id"])
+    before = pixels(server.get(job["links"]["result"]).body)
+    other = next(c for c in server.get(job["links"]["candidates"]).json["candidates"] if c["finished"] and not c["winner"])
+    assert server.post_json(job["links"]["self"] + "/pick", {"candidate": f"0:{other['id']}"}).json["manifest"]["mask"] is True
+    assert np.array_equal(pixels(server.get(job["links"]["result"]).body), before)
+
+
+def test_a_pick_for_one_tile_keeps_those_of_the_others(server, photo):
+    options = {"restore": {"steps": 2, "scale": 4, "tile": 128, "overlap": 32, "sigma_s": 0.3}, "search": {"search": "best-of-n", "candidates": 2}}
+    job = server.finished(server.job(photo, **options))
+    told = server.get(job["links"]["candidates"]).json
+    others = {c["tile"]: c["id"] for c in told["candidates"] if c["finished"] and not c["winner"]}
+    winners = {c["tile"]: c["id"] for c in told["candidates"] if c["winner"]}
+    assert told["tiles"] == 4
+    picked = {}
+    for tile in (2, 0):
+        picked = server.post_json(job["links"]["self"] + "/pick", {"candidate": f"{tile}:{others[tile]}"}).json["manifest"]["picked"]
+    assert picked == {"0": others[0], "1": winners[1], "2": others[2], "3": winners[3]}
+    back = server.post_json(job["links"]["self"] + "/pick", {"candidate": f"2:{winners[2]}"}).json["manifest"]["picked"]
+    assert back["0"] == others[0] and back["2"] == winners[2]
+
+
+def test_a_search_of_one_tile_tells_its_progress(server, photo):
+    job = server.job(photo, restore={"steps": 4, "scale": 2}, search={"search": "best-of-n", "candidates": 6, "candidate_batch": 2})
+    told = [data for kind, data in server.events(job) if kind == "progress"]
+    done = [p["done"] for p in told]
+    assert done == sorted(done) and len(set(done)) >= 3 and {p["stage"] for p in told} == {"search"} and {p["of"] for p in told} == {24}
+    assert told[-1]["done"] == 24 and told[-1]["fraction"] == 1
 
 
 def test_a_full_queue_is_told_with_when_to_come_again(photo, tmp_path):
