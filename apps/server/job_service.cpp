@@ -314,8 +314,8 @@ JobRecord JobService::pick(const JobRecord& job, const std::string& picks) {
   const auto trace = trace_of(job, files_);
   auto chosen = restore::parse_picks(picks, trace);
   // Tiles that are not named keep what was picked for them before.
-  if (job.manifest.is_object())
-    for (const auto& [tile, id] : job.manifest.value("picked", Json::object()).items()) chosen.emplace(std::stoul(tile), id.get<int64_t>());
+  const Json before = job.manifest.is_object() ? job.manifest.value("picked", Json::object()) : Json::object();
+  for (const auto& [tile, id] : before.items()) chosen.emplace(std::stoul(tile), id.get<int64_t>());
   with_pictures([&] {
     auto restored = restore::pick_candidates(trace, chosen);
     mask_restored(files_, job, options_, restored);
