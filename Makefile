@@ -49,10 +49,6 @@ configure:
 
 build: setup-build
 	@$(MAKE) --no-print-directory configure
-	@$(BUILD) --target resflow
-
-demo: setup-$(if $(IMAGE),build,test)
-	@$(MAKE) --no-print-directory configure
 	@$(BUILD) --target resflow resflow_python
 
 # .venv's own setuptools packs what is built already: nothing is fetched.
@@ -60,6 +56,10 @@ wheel: build
 	@rm -rf build/python/build build/python/*.egg-info build/python/*.whl
 	@.venv/bin/python -m pip wheel --disable-pip-version-check --quiet --no-deps --no-build-isolation --wheel-dir build/python build/python
 	@ls build/python/*.whl
+
+demo: setup-$(if $(IMAGE),build,test)
+	@$(MAKE) --no-print-directory configure
+	@$(BUILD) --target resflow
 	@tools/demo.sh
 
 test: setup-test
