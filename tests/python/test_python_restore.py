@@ -279,4 +279,4 @@ except KeyboardInterrupt:
     begun = time.monotonic()
     out, err = done.communicate(timeout=120)
     assert out.startswith("interrupted (180, 136)") and done.returncode == 0, (out, err)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 45  # the whole picture takes minutes
