@@ -188,6 +188,22 @@ def test_a_name_of_the_list_is_found_again_by_restore(tmp_path):
     assert "`resflow pull real-esrgan` fetches it" in told.stderr
 
 
+def test_a_proxy_of_the_environment_is_asked(tmp_path):
+    with serving({"http://files.invalid/w.bin": CONTENT, "http://files.invalid:80/w.bin": CONTENT}) as proxy:
+        address = proxy.url.replace("//", "//me:secret@")
+        pull("http://files.invalid/w.bin", "--sha256", SHA, "--to", tmp_path, http_proxy=address)
+        assert (tmp_path / "w.bin").read_bytes() == CONTENT
+        told = pull("http://files.invalid/v.bin", "--sha256", SHA, "--to", tmp_path, "--retries", 0, code=USER_ERROR, http_proxy=address, no_proxy="invalid")
+        assert "no connection" in told.stderr and len(proxy.asked) == 1
+        assert "a proxy that is not used" in pull("http://files.invalid/v.bin", "--sha256", SHA, "--to", tmp_path, code=USER_ERROR, http_proxy="socks5://a:1").stderr
+
+
+def test_a_listing_that_is_none_is_told(tmp_path):
+    for reply in (b"<html>", b"[]", b'{"sha": 1}', json.dumps({"sha": COMMIT, "siblings": [{"rfilename": "a", "size": None, "lfs": None}]}).encode()):
+        with serving({"/api/models/o/m/revision/main?blobs=true": reply}) as server:
+            assert "not the hub's" in pull("o/m", code=USER_ERROR, HF_ENDPOINT=server.url, HF_HUB_CACHE=tmp_path).stderr
+
+
 def test_an_unknown_name_is_told():
     assert "Did you mean 'real-esrgan'" in pull("real-esrgam", code=USER_ERROR).stderr
     assert "--list" in pull(code=USER_ERROR).stderr

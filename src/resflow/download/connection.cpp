@@ -19,9 +19,9 @@ httplib::Client client_for(const Url& url) {
   client.set_read_timeout(kSeconds);
   client.set_decompress(false);
   client.set_follow_location(false);  // httplib would send the token along
-  if (const auto proxy = proxy_for(url); !proxy.empty()) {
-    const auto colon = proxy.rfind(':');
-    client.set_proxy(proxy.substr(0, colon), std::stoi(proxy.substr(colon + 1)));
+  if (const auto proxy = proxy_for(url)) {
+    client.set_proxy(proxy->host, proxy->port);
+    if (!proxy->user.empty()) client.set_proxy_basic_auth(proxy->user, proxy->password);
   }
   return client;
 }

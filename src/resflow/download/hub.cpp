@@ -53,14 +53,14 @@ HubFile file_of(const Json& told, const std::string& url) {
   };
   if (!told.is_object() || !told.contains("rfilename") || !told["rfilename"].is_string()) bad();
   HubFile file{.name = told["rfilename"]};
+  const auto text = [](const Json& of, const char* key) { return of.value(key, Json()).is_string() ? of[key].get<std::string>() : ""; };
   const Json lfs = told.value("lfs", Json());
-  if (lfs.is_object()) {
-    file.sha256 = lfs.value("sha256", "");
-    file.size = lfs.value("size", int64_t{-1});
-  } else {
-    file.git_blob = told.value("blobId", "");
-    file.size = told.value("size", int64_t{-1});
-  }
+  if (lfs.is_object())
+    file.sha256 = text(lfs, "sha256");
+  else
+    file.git_blob = text(told, "blobId");
+  const Json size = (lfs.is_object() ? lfs : told).value("size", Json());
+  file.size = size.is_number_integer() ? size.get<int64_t>() : -1;
   if (!is_safe(file.name) || file.size < 0 || !(is_digest(file.sha256, 64) || is_digest(file.git_blob, 40))) bad();
   return file;
 }

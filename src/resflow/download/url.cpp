@@ -58,13 +58,16 @@ Url follow(const Url& from, const std::string& location) {
   return out;
 }
 
-std::string proxy_for(const Url& url) {
-  if (url.local() || without_proxy(url.host)) return "";
+std::optional<Proxy> proxy_for(const Url& url) {
+  if (url.local() || without_proxy(url.host)) return std::nullopt;
   std::string proxy = variable(url.scheme == "https" ? "https_proxy" : "http_proxy");
   if (proxy.empty()) proxy = variable("all_proxy");
-  if (proxy.empty()) return "";
-  const Url parsed = parse_url(proxy.find("://") == std::string::npos ? "http://" + proxy : proxy);
-  return fmt::format("{}:{}", parsed.host, parsed.port);
+  if (proxy.empty()) return std::nullopt;
+  static const std::regex pattern(R"((?:http://)?(?:([^:@/]+)(?::([^@/]*))?@)?([A-Za-z0-9.-]+)(?::(\d{1,5}))?/?)");
+  std::smatch parts;
+  if (!std::regex_match(proxy, parts, pattern))
+    throw_user_error({.where = "pull", .problem = "a proxy that is not used", .wanted = "http://[USER:PASSWORD@]HOST[:PORT] in https_proxy"});
+  return Proxy{.host = parts[3], .port = parts[4].matched ? std::stoi(parts[4]) : 80, .user = parts[1], .password = parts[2]};
 }
 
 }  // namespace resflow::download

@@ -1,6 +1,7 @@
 // Addresses.
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace resflow::download {
@@ -19,8 +20,14 @@ Url parse_url(const std::string& text);
 // Where a reply's Location leads: an address, or a path of the same host.
 Url follow(const Url& from, const std::string& location);
 
-// What the environment says about reaching it: "host:port" of https_proxy, http_proxy or all_proxy (either spelling), "" for none, and where no_proxy
-// names the host or a domain above it.
-std::string proxy_for(const Url& url);
+struct Proxy {
+  std::string host;
+  int port = 80;
+  std::string user, password;
+};
+
+// What the environment says about reaching it: https_proxy, http_proxy or all_proxy, in either spelling. nullopt where none is set, where no_proxy
+// names the host or a domain above it, and for this machine. Throws UserError for a proxy of another kind than http://[USER:PASSWORD@]HOST[:PORT].
+std::optional<Proxy> proxy_for(const Url& url);
 
 }  // namespace resflow::download
