@@ -131,8 +131,12 @@ def test_a_search_judges_against_its_picture(restore, net, small, tmp_path):
 
 
 def test_tiles_leave_no_seam(restore, pictures, tmp_path):
-    """A deep network on random weights sees far: what a border between tiles changes is seen by the detector, if anything is."""
-    save_pth(drawn(RRDBNet(4, features=24, blocks=4, growth=12)), tmp_path / "deep.pth")
+    """A deep network without residuals sees as far as its convolutions reach, 12 px: what a border between tiles changes is seen, if anything is."""
+    deep = drawn(SRVGGNetCompact(4, features=24, convolutions=10))
+    with torch.no_grad():
+        for layer in deep.body[0:-1:2]:
+            layer.weight.mul_(1.25)
+    save_pth(deep, tmp_path / "deep.pth")
     Image.open(pictures / "chelsea.png").resize((192, 144), Image.LANCZOS).save(tmp_path / "in.png")
     options = ["--dr-file", tmp_path / "deep.pth", "--strength", "0", "--scale", "4", "--dtype", "f32", "--json"]
     report = json.loads(restore(tmp_path / "in.png", "-o", tmp_path / "tiles.png", "--tile", "256", *options).stdout)
@@ -140,7 +144,7 @@ def test_tiles_leave_no_seam(restore, pictures, tmp_path):
     restore(tmp_path / "in.png", "-o", tmp_path / "whole.png", "--tile", "2048", *options)
     tiled, whole = pixels(tmp_path / "tiles.png").astype(int), pixels(tmp_path / "whole.png").astype(int)
     left = tiled - whole
-    assert whole.std() > 20 and np.abs(left).mean() < 0.1
+    assert whole.std() > 20 and np.abs(left).mean() < 0.1 and np.abs(left).max() < 8
     # The network's tiles have 112 source pixels, 64 of their own and 24 at each side, and are spread evenly over 192 and 144: at 0, 40, 80 and 0, 32.
     # The ramp over 32 of what they share lies in its middle; its ends, its middle and the tiles' own borders:
     across = sorted(4 * at for middle in (76, 116) for at in (middle - 36, middle - 16, middle, middle + 16, middle + 36))
