@@ -88,6 +88,9 @@ def test_a_broken_result_is_made_again_by_the_remover_alone(tiny, small, tmp_pat
     done = resflow(*arguments, "-o", tmp_path / "out.png")
     checks = item(done)["checks"]
     assert checks["retried"] and checks["left"] == [] and "colour cast" in checks["found"][0] and "made again" in done.stderr
+    assert item(done)["options"]["strength"] == 1, "as asked"
+    resflow("restore", small, "-o", tmp_path / "like.png", "--like", tmp_path / "out.png")
+    assert (tmp_path / "like.png").read_bytes() == (tmp_path / "out.png").read_bytes()
     resflow(*arguments, "-o", tmp_path / "safe.png", "--strength", "0")
     same = np.asarray(Image.open(tmp_path / "out.png")) == np.asarray(Image.open(tmp_path / "safe.png"))
     assert same.all() and item(done)["nfe"] == 2, "what the first try cost"

@@ -79,14 +79,6 @@ def test_other_weights_and_records_that_are_none_are_told(tiny, photo, tmp_path)
     assert "no such file" in resflow("restore", photo, "-o", tmp_path / "b.png", "--like", tmp_path / "none.png", code=USER_ERROR).stderr
 
 
-def test_a_result_that_was_made_again_more_safely_is_repeated_too(tiny, photo, tmp_path):
-    Image.open(photo).convert("L").convert("RGB").resize((96, 72)).save(tmp_path / "grey.png")
-    for name, like in (("a.png", ["--model", tiny.model, "--sigma-s", 2, "--steps", 1]), ("b.png", ["--like", tmp_path / "a.png"])):
-        resflow("restore", tmp_path / "grey.png", "-o", tmp_path / name, *like)
-    record = manifest(tmp_path / "a.png")
-    assert record["checks"]["retried"] and record["options"]["strength"] == 1 and (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
 def test_a_mask_that_was_used_is_told(tiny, photo, tmp_path):
     Image.new("L", (48, 36), 128).save(tmp_path / "mask.png")
     resflow("restore", "--model", tiny.model, photo, "-o", tmp_path / "a.png", "--mask", tmp_path / "mask.png")
