@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What `make train-compact` does once the program is built: packs the images of DATA, makes the feature networks' files, trains the
-# remover, then the flow. Each step is left out where its result is there; a training goes on where it stopped.
+# remover, then the flow, then compact-iqa. Each step is left out where its result is there; a training goes on where it stopped.
 #   DATA  a folder of photographs. Those named in configs/validation.txt are held out for validation; where it has none of them, every
 #         tenth, 48 at most. Not needed again once data/train.safetensors is there.
 set -euo pipefail
@@ -32,5 +32,6 @@ done
 "$program" train configs/dr_finish.toml
 "$program" train configs/flow.toml
 "$program" train configs/flow_finish.toml
+"$program" train configs/iqa.toml
 "$program" merge runs/dr_finish/weights.safetensors runs/flow_finish/weights.safetensors -o runs/compact.safetensors
 printf '\n  model     runs/compact.safetensors   (resflow restore --model runs/compact.safetensors ...)\n  records   runs/*: log.jsonl, TensorBoard events, sample pictures\n'

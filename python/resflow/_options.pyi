@@ -59,7 +59,7 @@ class RestoreOptions(TypedDict, total=False):
     last_expansion: bool
     "greedy: all candidates of the last round are finished before the winner is chosen. Default: true"
     rewards: Sequence[str]
-    "Who judges (lq-consistency | dr-consistency | niqe | aesthetic | aesthetic-l14 | aesthetic-b16 | aesthetic-b32 | clip-score | clip-iqa | image-reward). Default: [\"dr-consistency\", \"lq-consistency\", \"niqe\"]"
+    "Who judges (lq-consistency | dr-consistency | niqe | compact-iqa | aesthetic | aesthetic-l14 | aesthetic-b16 | aesthetic-b32 | clip-score | clip-iqa | image-reward). Default: [\"dr-consistency\", \"lq-consistency\", \"niqe\"]"
     reward_weights: Sequence[float]
     "One for each reward, or none; 0 = recorded, not searched for. Default: []"
     reward_gates: Sequence[float]

@@ -80,7 +80,9 @@ def test_inspecting(tiny, pictures, tmp_path):
     plain = resflow("inspect", tiny.model).stdout
     assert f"{len(weights)} tensors" in plain and "family: compact" in plain
     assert "nowhere" in resflow("inspect", tmp_path / "nowhere", code=USER_ERROR).stderr
-    assert "not a safetensors file" in resflow("inspect", pictures / "coffee.png", code=USER_ERROR).stderr
+    (tmp_path / "model.safetensors").write_bytes(b"no header at all")
+    assert "not a safetensors file" in resflow("inspect", tmp_path / "model.safetensors", code=USER_ERROR).stderr
+    assert "not made by resflow" in resflow("inspect", pictures / "coffee.png").stdout  # pictures have a report of their own
     (tmp_path / "model.pth").write_bytes(b"PK\x03\x04" + bytes(100))
     assert "incomplete download" in resflow("inspect", tmp_path / "model.pth", code=USER_ERROR).stderr
 

@@ -37,7 +37,7 @@ TEST_CASE("every reward gives one double an image, the same alone as in a batch,
   const Tensor noisy = (scene.clean + 0.35 * normal_like_shape(Stream(1, "noise"), scene.clean.sizes()) + 0.2).clamp(0, 1);
   // Of files that are not shipped: test_clip_rewards.py and test_image_reward.py have their laws, on random weights.
   const std::set<std::string> read_public_files = {"aesthetic",  "aesthetic-l14", "aesthetic-b16", "aesthetic-b32",
-                                                   "clip-score", "clip-iqa",      "image-reward"};
+                                                   "clip-score", "clip-iqa",      "image-reward",  "compact-iqa"};
   for (const auto& e : reward_registry().entries()) {
     CAPTURE(e.name);
     if (read_public_files.contains(e.name)) continue;

@@ -11,6 +11,7 @@
 #include "resflow/core/device.h"
 #include "resflow/flow/denoise.h"
 #include "resflow/flow/schedule.h"
+#include "resflow/train/iqa_objective.h"
 #include "resflow/train/lattice.h"
 #include "resflow/weights/load.h"
 
@@ -270,6 +271,7 @@ class FlowObjective final : public Objective {
 }  // namespace
 
 std::unique_ptr<Objective> make_objective(const TrainOptions& options, c10::Device device) {
+  if (options.task == "iqa") return std::make_unique<IqaObjective>(options, device);
   if (options.task == "flow") return std::make_unique<FlowObjective>(options, device);
   return std::make_unique<RemoverObjective>(options, device);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,11 @@ class Objective {
   virtual std::vector<std::pair<std::string, Tensor>> memory() const { return {}; }
   // Restored images for validation, by variant ("" or "sigma_s=0.1"). degraded [1, 3, H, W] -> [1, 3, H, W]
   virtual std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t index) const = 0;
+  // What an objective that trains a judge thinks of several results for one picture: images [N, 3, H, W], scores [N], higher is better.
+  struct Judged {
+    Tensor images, scores;
+  };
+  virtual std::optional<Judged> judge(const Tensor& degraded, int64_t index) const { return std::nullopt; }
   // Names the kind of weights in the file's metadata.
   virtual std::string part() const = 0;
 };

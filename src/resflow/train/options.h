@@ -16,6 +16,7 @@ struct TrainOptions {
   std::vector<std::string> data;
   std::string validation;
   std::string remover;
+  std::string flow;
   std::string init_from;
   std::string feature_network;
   std::string validation_network;
@@ -65,11 +66,13 @@ struct TrainOptions {
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
-    visit("task", o.task, "What is trained: the degradation remover, the flow, or a fusion for FLUX", OneOf{{"dr", "flow", "flux-lora"}});
+    visit("task", o.task, "What is trained: the degradation remover, the flow, compact-iqa, or a fusion for FLUX",
+          OneOf{{"dr", "flow", "iqa", "flux-lora"}});
     visit("output", o.output, "Folder of the run: checkpoint, weights, log, events, sample grids");
     visit("data", o.data, "Training images: shards made by `resflow pack`, or folders of pictures; for FLUX, shards of latents");
     visit("validation", o.validation, "Images that are not trained on: a shard or a folder");
-    visit("remover", o.remover, "Weights of the trained remover (task flow)");
+    visit("remover", o.remover, "Weights of the trained remover (tasks flow and iqa)");
+    visit("flow", o.flow, "Weights of the trained flow (task iqa)");
     visit("init_from", o.init_from, "Weights to start from, with a fresh optimiser");
     visit("feature_network", o.feature_network, "Frozen network of the feature loss");
     visit("validation_network", o.validation_network, "Network of the validation's feature distance; another than the loss's");
