@@ -90,6 +90,10 @@ def test_what_it_needs_is_told(arguments, lite, tmp_path):
         at = arguments.index(left_out)
         done = resflow(*arguments[:at], *arguments[at + 2 :], "--output", tmp_path / "run", code=USER_ERROR)
         assert said in done.stderr, done.stderr
+    config = tmp_path / "config.toml"
+    config.write_text("validation_sigma_s = []\n" + pathlib.Path(arguments[1]).read_text())
+    done = resflow("train", config, *arguments[2:], "--output", tmp_path / "run", code=USER_ERROR)
+    assert "needs `validation_sigma_s`" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("height, width", [(96, 128), (75, 53), (16, 16)])

@@ -90,6 +90,7 @@ def test_company_that_is_missing_or_does_not_fit(tiny, triples, tmp_path):
     for tensors, said in (
         ({"a": picture, "a/degraded": picture[:, :32, :32]}, "only one of its degraded and its taught"),
         ({"a": picture, "a/degraded": picture[:, :32, :30], "a/taught": picture}, "do not fit"),
+        ({"a": picture, "a/degraded": picture[:, :1, :1], "a/taught": picture}, "8 at most"),
     ):
         save({name: numpy.ascontiguousarray(tensor) for name, tensor in tensors.items()}, tmp_path / "bad.safetensors")
         done = resflow("train", tiny.config, "--data", tmp_path / "bad.safetensors", "--output", tmp_path / "run", code=USER_ERROR)

@@ -14,6 +14,7 @@ namespace {
 
 // Pixels degraded beyond each side of a crop, so that a crop's border looks like the inside of a photograph.
 constexpr int64_t kMargin = 16;
+constexpr int64_t kLargestScale = 8;  // of a picture that was packed with its degraded one, as of `scales`
 
 Tensor packed_image(const weights::TensorFile& file, const std::string& path, const std::string& name) {
   Tensor image = file.get(name);
@@ -37,10 +38,10 @@ Source open_source(const weights::TensorFile& file, const std::string& path, con
   source.taught = packed_image(file, path, taught);
   const auto [clean, small] = std::pair(source.clean.sizes(), source.degraded.sizes());
   const int64_t scale = small[1] > 0 ? clean[1] / small[1] : 0;
-  if (source.taught.sizes() != clean || scale < 1 || clean[1] != scale * small[1] || clean[2] != scale * small[2])
+  if (source.taught.sizes() != clean || scale < 1 || scale > kLargestScale || clean[1] != scale * small[1] || clean[2] != scale * small[2])
     throw_user_error({.where = path,
                       .problem = "'" + name + "' and its company do not fit",
-                      .wanted = "taught as large as clean, degraded a whole number of times smaller",
+                      .wanted = "taught as large as clean, degraded a whole number of times smaller, 8 at most",
                       .got = c10::str("clean ", clean, ", degraded ", small, ", taught ", source.taught.sizes())});
   return source;
 }

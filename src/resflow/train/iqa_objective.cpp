@@ -36,6 +36,8 @@ Tensor stored(const Tensor& image) { return image.clamp(0, 1).mul(255).round().d
 
 IqaObjective::IqaObjective(const TrainOptions& options, c10::Device device)
     : options_(options), remover_(options.model), flow_(options.model), features_(load_features(options, device)) {
+  if (options.validation_sigma_s.empty())
+    throw_user_error({.where = "train", .problem = "task iqa needs `validation_sigma_s`", .wanted = "the start noise of validation's siblings"});
   load_part(remover_, options.remover, "dr", device);
   load_part(flow_, options.flow, "flow", device);
 }
