@@ -98,10 +98,11 @@ export const json = async (path, options) => (await request(path, options)).json
 export const send = (path, content) =>
   json(path, { method: "POST", body: JSON.stringify(content), headers: { "Content-Type": "application/json" } });
 
-// A new job. options: {restore: {...}, search: {...}, files: {...}}.
-export function sendPicture(file, name, options, signal) {
+// A new job. options: {restore: {...}, search: {...}, files: {...}}; mask: a Blob, white where the picture is restored, or null.
+export function sendPicture({ file, name, mask, options }, signal) {
   const form = new FormData();
   form.append("image", file, name);
+  if (mask) form.append("mask", mask, "mask.png");
   form.append("options", JSON.stringify(options));
   return json("/v1/jobs", { method: "POST", body: form, signal });
 }

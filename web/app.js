@@ -6,6 +6,7 @@ import { Facts } from "./facts.js";
 import { isPicture, listenForFiles } from "./intake.js";
 import { Jobs, isActive } from "./jobs.js";
 import { List } from "./list.js";
+import { MaskEditor } from "./mask.js";
 import { SchemaForm } from "./schema_form.js";
 import { listenForKeys } from "./shortcuts.js";
 import { Viewer } from "./viewer.js";
@@ -18,6 +19,7 @@ const viewer = new Viewer();
 const list = new List(jobs, (item) => select(item));
 const facts = new Facts({ cancel: guarded((item) => jobs.cancel(item)), save, reuse, remove: guarded(remove) });
 const candidates = new Candidates({ look: () => showPictures(true), pick: guarded((name) => jobs.pick(jobs.selected, name)) });
+const mask = new MaskEditor(viewer, (item) => facts.show(item));
 let form = null, limits = {};
 let shown = "";  // what the viewer was last told to show
 
@@ -35,6 +37,7 @@ function guarded(action) {
 
 function select(item) {
   if (item === jobs.selected) return;
+  mask.close();
   jobs.select(item);
   shown = "";
   refresh();
@@ -106,6 +109,7 @@ function refresh() {
   const ready = jobs.items.filter((item) => item.state === "ready" || item.state === "refused");
   const button = byId("restore");
   button.disabled = !form || (!ready.length && !jobs.selected);
+  byId("mask").disabled = !jobs.selected || isActive(jobs.selected);
   setText(button, ready.length > 1 ? `Restore ${ready.length} pictures` : ready.length || !jobs.selected ? "Restore" : "Restore again");
   const busy = jobs.items.filter(isActive).length;
   document.title = busy ? `(${busy}) resflow` : "resflow";
@@ -170,10 +174,15 @@ function take(files) {
 
 const restore = guarded(async () => {
   if (!form || byId("restore").disabled || !form.check()) return;
+  mask.close();
   const options = form.value();
   const ready = jobs.items.filter((item) => item.state === "ready" || item.state === "refused").reverse();
   if (ready.length) jobs.submit(ready, options);
-  else if (jobs.selected) select(await jobs.again(jobs.selected, options));
+  else if (jobs.selected) {
+    const { job } = jobs.selected;
+    if (job?.manifest?.mask && !jobs.selected.mask) tell("It had a mask, which the page has no longer: all of it is restored now");
+    select(await jobs.again(jobs.selected, options));
+  }
 });
 
 function save(item) {
@@ -183,6 +192,12 @@ function save(item) {
 const saveAll = guarded(async () => {
   for (const item of jobs.items.filter((one) => one.state === "done").reverse()) await save(item);
 });
+
+function toggleMask() {
+  if (mask.isOpen) mask.close();
+  else if (!byId("mask").disabled) mask.open(jobs.selected);
+  refresh();
+}
 
 function reuse(item) {
   form.set(item.job.options);
@@ -246,7 +261,7 @@ document.addEventListener("keychange", () => {
   start();
 });
 listenForFiles(take);
-listenForKeys({ viewer, candidates, restore, move: (by) => {
+listenForKeys({ viewer, candidates, mask, toggleMask, restore, move: (by) => {
   const next = jobs.items[jobs.items.indexOf(jobs.selected) + by];
   if (next) select(next);
 } });

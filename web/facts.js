@@ -68,8 +68,9 @@ export class Facts {
       if (job.started && job.finished && took(job) >= 0) parts.push(seconds(took(job)));
     }
     if (!job && item.file) parts.push(bytes(item.file.size));
+    if (job?.manifest?.mask ?? (item.mask && !item.mask.empty)) parts.push("with a mask");
     setText(this.#parts.about, parts.join(" · "));
-    if (item.state === "running" && job.progress) this.#parts.bar.value = job.progress.fraction;
+    if (item.state === "running" && typeof job.progress?.fraction === "number") this.#parts.bar.value = job.progress.fraction;
     else this.#parts.bar.removeAttribute("value");
   }
 }

@@ -1,6 +1,6 @@
 // The pictures of the page: files that wait here, and the server's jobs. Sends, watches, cancels. Shows nothing.
 //
-// An item: {key, name, file | null, job | null, state, error, preview, options}. state is the job's, or before there is one: ready, uploading,
+// An item: {key, name, file | null, job | null, state, error, preview, options, mask | null}. state is the job's, or before there is one: ready, uploading,
 // waiting (the server has no room, or is away), refused. Events: "list" (items came, went or changed), "preview" (detail: the item),
 // "final" (detail: an item whose job has just ended), "away" (detail: seconds until the next try, 0 = back).
 import { events, json, request, send, sendPicture } from "./api.js";
@@ -49,6 +49,7 @@ export class Jobs extends EventTarget {
       file = new File([await response.blob()], item.name);
     }
     const [copy] = this.add([new File([file], item.name, { type: file.type })]);
+    copy.mask = item.mask?.copy() ?? null;
     this.submit([copy], options);
     return copy;
   }
@@ -100,7 +101,8 @@ export class Jobs extends EventTarget {
     this.#sending = true;
     item.abort = new AbortController();
     try {
-      const job = await sendPicture(item.file, item.name, item.options, item.abort.signal);
+      const mask = await item.mask?.blob();
+      const job = await sendPicture({ file: item.file, name: item.name, mask, options: item.options }, item.abort.signal);
       this.items = this.items.filter((other) => other === item || other.job?.id !== job.id);  // a look at the list may have been faster
       item.job = { id: job.id };
       this.#take(job);

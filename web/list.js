@@ -100,7 +100,7 @@ export class List {
     const running = item.state === "running" || item.state === "uploading";
     row.bar.hidden = !running;
     row.bar.setAttribute("aria-label", `Progress of ${item.name}`);
-    if (item.state === "running" && job.progress) row.bar.value = job.progress.fraction;
+    if (item.state === "running" && typeof job.progress?.fraction === "number") row.bar.value = job.progress.fraction;
     else row.bar.removeAttribute("value");
   }
 

@@ -25,6 +25,7 @@ export class Viewer extends EventTarget {
   #split = 0.5;          // of the visible part of the picture
   #pair = false;
   #onlyBefore = false;
+  #painter = null;       // who paints over the picture, while somebody does
   #pointers = new Map();
   #holding = "";         // what a drag moves: "split" or "place"
   #asked = 0;
@@ -35,7 +36,7 @@ export class Viewer extends EventTarget {
   constructor() {
     super();
     new ResizeObserver(() => this.#resized()).observe(this.#view);
-    document.addEventListener("themechange", () => this.#redraw());
+    document.addEventListener("themechange", () => this.redraw());
     this.#listen();
     this.#resized();
   }
@@ -43,6 +44,8 @@ export class Viewer extends EventTarget {
   get zoom() { return this.#zoom; }
   get split() { return this.#split; }
   get isPair() { return this.#pair; }
+  // Of the picture before, where there is one that can be shown.
+  get sourceSize() { return this.#before && { width: this.#before.width, height: this.#before.height }; }
   get canCompare() { return Boolean(this.#before && this.#after); }
 
   // Shows Blobs (or null). keep: it is the same picture as before, so zoom and place stay. soft: `after` is a preview. names: what the two are
@@ -77,7 +80,7 @@ export class Viewer extends EventTarget {
     if (!keep) this.#fitting = true, this.#split = 0.5;
     else if (old && this.#width && !this.#fitting) this.#zoom *= old / this.#width;
     this.#canvas.setAttribute("aria-label", label || (main ? "Picture" : "No picture"));
-    this.#redraw();
+    this.redraw();
     return failed;
   }
 
@@ -85,7 +88,7 @@ export class Viewer extends EventTarget {
 
   fit() {
     this.#fitting = true;
-    this.#redraw();
+    this.redraw();
   }
 
   full() { this.zoomTo(1); }
@@ -99,13 +102,13 @@ export class Viewer extends EventTarget {
     const place = this.#place(over);
     const held = { x: (at.x - place.x) / place.width, y: (at.y - place.y) / place.height };
     this.#fitting = false;
-    this.#zoom = Math.min(MOST, Math.max(this.#fitZoom() / 4, zoom));
+    this.#zoom = Math.min(MOST, Math.max(Math.min(1, this.#fitZoom() / 4), zoom));
     const width = this.#width * this.#zoom, height = this.#height * this.#zoom;
     this.#center = {
       x: held.x - (at.x - over.x - over.width / 2) / width,
       y: held.y - (at.y - over.y - over.height / 2) / height,
     };
-    this.#redraw();
+    this.redraw();
   }
 
   zoomBy(factor, point = null) { this.zoomTo(this.#zoom * factor, point); }
@@ -120,23 +123,33 @@ export class Viewer extends EventTarget {
 
   setSplit(split) {
     this.#split = Math.min(1, Math.max(0, split));
-    this.#redraw();
+    this.redraw();
   }
 
   setPair(pair) {
     this.#pair = pair;
-    this.#redraw();
+    this.redraw();
   }
 
   holdBefore(held) {
     if (this.#onlyBefore === held) return;
     this.#onlyBefore = held;
-    this.#redraw();
+    this.redraw();
   }
+
+  // painter: {draw(context, place), down(point, place), move(point, place), up(), cancel(), hover(point or null)}; null: nobody. While there is one
+  // the picture before is shown alone, and a drag is its; two fingers, Shift or the middle button still move the picture.
+  setPainter(painter) {
+    this.#painter = painter;
+    this.#view.classList.toggle("painting", Boolean(painter));
+    this.redraw();
+  }
+
+  get #sourceAlone() { return this.#onlyBefore || Boolean(this.#painter); }
 
   #panes() {
     const { width, height } = this.#canvas;
-    if (!this.#pair || !this.canCompare) return [{ x: 0, y: 0, width, height }];
+    if (!this.#pair || !this.canCompare || this.#painter) return [{ x: 0, y: 0, width, height }];
     const half = Math.floor(width / 2), gap = Math.round(devicePixelRatio);
     return [{ x: 0, y: 0, width: half - gap, height }, { x: half + gap, y: 0, width: width - half - gap, height }];
   }
@@ -177,7 +190,7 @@ export class Viewer extends EventTarget {
     this.#draw();
   }
 
-  #redraw() {
+  redraw() {
     if (!this.#asked) this.#asked = requestAnimationFrame(() => this.#draw());
   }
 
@@ -192,13 +205,14 @@ export class Viewer extends EventTarget {
       if (panes.length === 2) {
         this.#layer(this.#before, panes[0], panes[0]);
         this.#layer(this.#after, panes[1], panes[1]);
-      } else if (this.canCompare && !this.#onlyBefore) {
+      } else if (this.canCompare && !this.#sourceAlone) {
         const at = this.#splitAt();
         this.#layer(this.#before, panes[0], { x: 0, y: 0, width: at, height });
         this.#layer(this.#after, panes[0], { x: at, y: 0, width: width - at, height });
       } else {
-        const only = this.#onlyBefore ? this.#before ?? this.#after : this.#after ?? this.#before;
+        const only = this.#sourceAlone ? this.#before ?? this.#after : this.#after ?? this.#before;
         this.#layer(only, panes[0], panes[0]);
+        this.#painter?.draw(context, this.#place(panes[0]));
       }
     }
     this.#decorate();
@@ -247,7 +261,7 @@ export class Viewer extends EventTarget {
   }
 
   #decorate() {
-    const slider = this.canCompare && !this.#pair && !this.#onlyBefore;
+    const slider = this.canCompare && !this.#pair && !this.#sourceAlone;
     this.#divider.hidden = !slider;
     if (slider) {
       this.#divider.style.left = `${this.#splitAt() / devicePixelRatio}px`;
@@ -255,8 +269,8 @@ export class Viewer extends EventTarget {
       this.#divider.setAttribute("aria-valuetext", `${Math.round(100 * this.#split)} % before`);
     }
     const [before, after] = [byId("tag-before"), byId("tag-after")];
-    before.hidden = !(this.#before && (this.canCompare ? this.#pair || this.#onlyBefore || this.#split > 0.02 : !this.#after));
-    after.hidden = !(this.#after && (this.canCompare ? !this.#onlyBefore && (this.#pair || this.#split < 0.98) : true));
+    before.hidden = !(this.#before && (this.canCompare ? this.#pair || this.#sourceAlone || this.#split > 0.02 : !this.#after || this.#painter));
+    after.hidden = !(this.#after && !this.#painter && (this.canCompare ? !this.#onlyBefore && (this.#pair || this.#split < 0.98) : true));
     setText(before, this.#names[0]);
     setText(after, this.#names[1]);
   }
@@ -278,36 +292,41 @@ export class Viewer extends EventTarget {
       this.zoomBy(Math.exp(-step * (event.ctrlKey ? 0.01 : 0.0015)), this.#point(event));
     }, { passive: false });
     view.addEventListener("dblclick", (event) => {
-      if (!this.#width || event.target.closest("button")) return;
+      if (!this.#width || this.#painter || event.target.closest("button")) return;
       if (this.#fitting) this.zoomTo(1, this.#point(event));
       else this.fit();
     });
     view.addEventListener("pointerdown", (event) => {
-      if (!this.#width || event.button > 0 || event.target.closest("button")) return;
+      if (!this.#width || event.button > (this.#painter ? 1 : 0) || event.target.closest("button")) return;
       view.setPointerCapture(event.pointerId);
       this.#pointers.set(event.pointerId, this.#point(event));
       if (this.#pointers.size === 1) this.#holding = this.#whatIsHeld(event);
+      else if (this.#holding === "paint") this.#painter?.cancel(), this.#holding = "place";
       if (this.#holding === "split" && event.target !== this.#divider && this.#fitting) this.#dragSplit(this.#point(event));
+      if (this.#holding === "paint") this.#painter.down(this.#point(event), this.#place(this.#panes()[0]));
     });
     view.addEventListener("pointermove", (event) => {
       const old = this.#pointers.get(event.pointerId);
-      if (!old) return;
+      if (!old) return void this.#painter?.hover(this.#point(event));
       const now = this.#point(event);
       if (this.#pointers.size === 2) this.#pinch(event.pointerId, old, now);
       else if (this.#holding === "split") this.#dragSplit(now);
+      else if (this.#holding === "paint") this.#painter?.move(now, this.#place(this.#panes()[0]));
       else this.#pan(now.x - old.x, now.y - old.y);
       this.#pointers.set(event.pointerId, now);
     });
     for (const end of ["pointerup", "pointercancel"]) {
       view.addEventListener(end, (event) => {
-        this.#pointers.delete(event.pointerId);
+        if (this.#pointers.delete(event.pointerId) && this.#holding === "paint") this.#painter?.up();
         if (this.#pointers.size === 1) this.#holding = "place";
       });
     }
+    view.addEventListener("pointerleave", () => this.#painter?.hover(null));
   }
 
   // The divider, or near it, moves the divider; so does any drag while nothing can be panned.
   #whatIsHeld(event) {
+    if (this.#painter) return event.button === 1 || event.shiftKey ? "place" : "paint";
     if (!this.canCompare || this.#pair) return "place";
     const near = Math.abs(this.#point(event).x - this.#splitAt()) < GRIP * devicePixelRatio;
     const { width, height } = this.#canvas;
@@ -324,7 +343,7 @@ export class Viewer extends EventTarget {
     if (this.#fitting) return;
     this.#center.x -= x / (this.#width * this.#zoom);
     this.#center.y -= y / (this.#height * this.#zoom);
-    this.#redraw();
+    this.redraw();
   }
 
   #pinch(id, old, now) {

@@ -19,6 +19,7 @@ class Server:
     """`resflow serve` on a free port of loopback. With a port: on that one."""
 
     def __init__(self, model, data, *arguments, port=0):
+        self.data = data
         words = [RESFLOW, "serve", "--port", str(port), "--model", str(model), "--data", str(data), *map(str, arguments)]
         self.log = open(f"{data}.log", "ab")
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=self.log, text=True)
