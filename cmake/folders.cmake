@@ -42,7 +42,7 @@ function(resflow_folder folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/resflow/${folder}/*.cpp)
   if(RESFLOW_TRAIN_ONLY)
     # Networks that are only restored with, and what their files take beyond header-only libraries.
-    list(FILTER sources EXCLUDE REGEX "/weights/unzip|/models/esrgan/")
+    list(FILTER sources EXCLUDE REGEX "/weights/unzip|/models/esrgan/(file|ncnn_names)")
   endif()
   if(NOT sources)
     add_library(resflow_${folder} INTERFACE)

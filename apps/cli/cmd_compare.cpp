@@ -54,7 +54,8 @@ std::function<int()> command_compare(CLI::App& app) {
   app.add_option("data", state->data, "Folder with lq/, the poor pictures, and hq/, the true ones");
   app.add_option("-o,--output", state->compare.output, "Folder of the results, the page (index.html), the sheet and compare.json")->required();
   app.add_flag("--json", state->json, "Print everything as JSON");
-  app.add_flag("--through", state->through, "With --dr-file: also the flow that goes on from that network's picture");
+  app.add_flag("--through", state->through,
+               "With --dr-file: also that network's picture mixed with the model's remover's, and the flow from the mixture");
   add_options(app, state->compare, "", "Comparing");
   add_options(app, state->restore, "", "Restoring");
   add_options(app, state->search, "", "Search");

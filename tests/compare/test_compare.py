@@ -18,7 +18,7 @@ Image = pytest.importorskip("PIL.Image")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
 from esrgan_files import SRVGGNetCompact, drawn, save_pth  # noqa: E402
 
-WAYS = ["bicubic", "real-esrgan", "remover", "plain", "flow-from-real-esrgan", "search"]
+WAYS = ["bicubic", "real-esrgan", "remover", "plain", "mixed", "flow-from-mixed", "search"]
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +82,9 @@ def test_the_table_says_what_eval_says(compared, data):
 def test_the_sheet_has_a_row_a_picture(compared, data):
     out, _, _ = compared
     sheet = np.asarray(Image.open(out / "sheet.png"))
-    assert sheet.shape == (2 * 256 + 4, 7 * 256 + 6 * 4, 3)
+    assert sheet.shape == (2 * 256 + 4, 8 * 256 + 7 * 4, 3)
     truth = np.asarray(Image.open(data / "hq/coffee.png"))
-    assert (sheet[260:356, 6 * 260 : 6 * 260 + 128] == truth).all(), "the true picture stands last"
+    assert (sheet[260:356, 7 * 260 : 7 * 260 + 128] == truth).all(), "the true picture stands last"
     assert (sheet[0:96, 260:388] == np.asarray(Image.open(out / "real-esrgan/astronaut.png"))).all()
 
 

@@ -32,15 +32,20 @@ struct Way {
 std::vector<Way> ways_of(const restore::ModelOptions& model, restore::RestoreOptions restore, const search::SearchOptions& search, bool through) {
   auto alone = restore;
   alone.strength = 0;
+  auto whole = alone;
+  whole.reference_mix = 1;
   search::SearchOptions none = search;
   none.strategy = "none";
   search::SearchOptions searching = search;
   if (searching.strategy == "none") searching.strategy = "resflow";
   std::vector<Way> ways = {{.name = "bicubic", .what = "enlarged, nothing more"}};
-  if (!model.dr_file.empty()) ways.push_back({"real-esrgan", "the network of --dr-file alone", true, alone, none});
+  if (!model.dr_file.empty()) ways.push_back({"real-esrgan", "the network of --dr-file alone", true, whole, none});
   ways.push_back({"remover", "the model's degradation remover alone", false, alone, none});
   ways.push_back({"plain", "the model, sampled once", false, restore, none});
-  if (!model.dr_file.empty() && through) ways.push_back({"flow-from-real-esrgan", "the flow, from the network of --dr-file", true, restore, none});
+  if (!model.dr_file.empty() && through) {
+    ways.push_back({"mixed", fmt::format("{} of the network of --dr-file, the rest the model's remover", restore.reference_mix), true, alone, none});
+    ways.push_back({"flow-from-mixed", "the flow, from that mixture", true, restore, none});
+  }
   ways.push_back(
       {"search", fmt::format("the model, searched: {}, {} candidates", searching.strategy, searching.candidates), false, restore, searching});
   return ways;

@@ -33,10 +33,10 @@ struct CompareOptions {
 };
 
 // data: a folder with lq/ and, where there are true pictures, hq/. Ways, in this order: bicubic; real-esrgan (model.dr_file alone) where one is
-// named; remover (the model's own, alone); plain; search. With `through`, also flow-from-real-esrgan: the flow that goes on from it. restore.scale 0:
-// what makes the first true picture of its poor one. Writes into options.output: WAY/NAME.png, compare.json, sheet.png (a row a picture, the ways in
-// order, the true picture last) and index.html, which loads nothing from anywhere. Results that a run before made with the same settings are kept. ->
-// the JSON "resflow-compare-1":
+// named; remover (the model's own, alone); plain; search. With `through`, also mixed (restore.reference_mix of it, the rest the remover's) and
+// flow-from-mixed. restore.scale 0: what makes the first true picture of its poor one. Writes into options.output: WAY/NAME.png, compare.json,
+// sheet.png (a row a picture, the ways in order, the true picture last) and index.html, which loads nothing from anywhere. Results that a run before
+// made with the same settings are kept. -> the JSON "resflow-compare-1":
 //   ways: [{"name", "what", "seconds" (mean of a picture), "mean": {metric: number}, "files": [{"name", metric: number}]}], "higher_is_better".
 // Throws UserError: folders that are missing or empty, a picture that fails, sizes that do not fit; Cancelled.
 Json compare(const std::filesystem::path& data, const CompareOptions& options, const restore::ModelOptions& model,

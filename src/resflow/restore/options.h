@@ -33,6 +33,7 @@ struct RestoreOptions {
   int64_t steps = 0;
   int64_t seed = 0;
   double strength = 1;
+  double reference_mix = 0.75;
   double sigma_s = 0;
   std::string sampler = "euler";
   std::string color_fix = "none";
@@ -51,6 +52,10 @@ struct RestoreOptions {
     visit("steps", o.steps, "Denoising steps; 0 = the model's default", Range{0, 200});
     visit("seed", o.seed, "Seed of the noise: the same seed gives the same picture", Range{0, 9e15});
     visit("strength", o.strength, "How much of the flow is applied: 0 = the degradation remover alone, 1 = all", Range{0, 1});
+    visit("reference_mix", o.reference_mix,
+          "Share of --dr-file's picture in what the flow starts from, the rest being the model's own remover's: 1 = sharpest, less = nearer to the "
+          "truth",
+          Range{0, 1});
     visit("sigma_s", o.sigma_s, "Start noise: small is faithful, large invents; 0 = the model's default", Range{0, 2});
     visit("sampler", o.sampler, "ODE solver", OneOf{flow::samplers().names()});
     visit("color_fix", o.color_fix, "Colours taken back from the source", OneOf{image::color_fixes().names()});

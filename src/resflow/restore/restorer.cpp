@@ -222,8 +222,10 @@ Tensor Restorer::restore_tile(const Tensor& enlarged, const Tensor& reference, c
   const Tensor image = enlarged.to(device_, dtype_);
   // The flow has learnt to read its own remover's features, whosever the reference is.
   models::CompactRemover::Output removed;
-  if (plan.strength > 0 || !reference.defined()) removed = model_->remover.forward(image);
-  Tensor restored = (reference.defined() ? reference.to(device_) : removed.reference).to(at::kFloat);  // [1, 3, h, w]
+  const double mix = reference.defined() ? plan.options.reference_mix : 0;
+  if (plan.strength > 0 || mix < 1) removed = model_->remover.forward(image);
+  Tensor restored = mix < 1 ? removed.reference.to(at::kFloat) : reference.to(device_, at::kFloat);  // [1, 3, h, w]
+  if (mix > 0 && mix < 1) restored = restored.lerp(reference.to(device_, at::kFloat), mix);
   if (plan.strength > 0) {
     const auto condition = model_->flow.prepare(image, {.reference = restored, .features = removed.features});
     const auto times = [&](double value, int64_t count) { return at::full({count}, value, at::TensorOptions().dtype(at::kFloat).device(device_)); };

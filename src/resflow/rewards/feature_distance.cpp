@@ -55,23 +55,34 @@ FeatureDistance FeatureDistance::load(const std::filesystem::path& safetensors) 
 
 std::vector<Tensor> FeatureDistance::features(const Tensor& images) const {
   auto out = trunk_->features(images, taps_);
-  for (auto& feature : out) feature = feature / at::linalg_vector_norm(feature, 2, at::IntArrayRef{1}, true).clamp_min(kSmallestNorm);
+  for (auto& feature : out) {
+    feature = feature.to(at::kFloat);  // under autocast: siblings differ by less than bf16 tells apart
+    feature = feature / at::linalg_vector_norm(feature, 2, at::IntArrayRef{1}, true).clamp_min(kSmallestNorm);
+  }
   return out;
 }
 
 Tensor FeatureDistance::distance(const Tensor& a, const Tensor& b) const { return distance_to(a, features(b)); }
 
 Tensor FeatureDistance::distance_to(const Tensor& a, const std::vector<Tensor>& target_features) const {
-  TORCH_CHECK(target_features.size() == taps_.size(), "wanted features of ", taps_.size(), " taps, got ", target_features.size());
+  return distances_to(a, {target_features}).squeeze(1);
+}
+
+Tensor FeatureDistance::distances_to(const Tensor& a, const std::vector<std::vector<Tensor>>& targets) const {
   const auto ours = features(a);
-  Tensor sum;
-  for (size_t i = 0; i < ours.size(); ++i) {
-    TORCH_CHECK(ours[i].sizes().slice(1) == target_features[i].sizes().slice(1), "pictures of different size: ", ours[i].sizes(), " and ",
-                target_features[i].sizes());
-    const auto each = (ours[i] - target_features[i]).square().sum(1).mean(at::IntArrayRef{1, 2});  // [B]
-    sum = sum.defined() ? sum + each : each;
+  std::vector<Tensor> distances;
+  for (const auto& target : targets) {
+    TORCH_CHECK(target.size() == taps_.size(), "wanted features of ", taps_.size(), " taps, got ", target.size());
+    Tensor sum;
+    for (size_t i = 0; i < ours.size(); ++i) {
+      TORCH_CHECK(ours[i].sizes().slice(1) == target[i].sizes().slice(1), "pictures of different size: ", ours[i].sizes(), " and ",
+                  target[i].sizes());
+      const auto each = (ours[i] - target[i]).square().sum(1).mean(at::IntArrayRef{1, 2});  // [B]
+      sum = sum.defined() ? sum + each : each;
+    }
+    distances.push_back(sum / static_cast<double>(ours.size()));
   }
-  return sum / static_cast<double>(ours.size());
+  return at::stack(distances, 1);
 }
 
 void FeatureDistance::to(c10::Device device) { trunk_->to(device); }

@@ -30,6 +30,8 @@ class FeatureDistance {
   Tensor distance(const Tensor& a, const Tensor& b) const;
   // The same against features computed once, under no gradient, for a fixed target. -> [B]
   Tensor distance_to(const Tensor& a, const std::vector<Tensor>& target_features) const;
+  // To several targets, the features of `a` computed once. -> [B, targets]
+  Tensor distances_to(const Tensor& a, const std::vector<std::vector<Tensor>>& targets) const;
 
   void to(c10::Device device);
   const std::string& variant() const;

@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "resflow/degradation/degradation.h"
@@ -12,8 +13,6 @@
 namespace resflow::train {
 namespace {
 
-// Pixels degraded beyond each side of a crop, so that a crop's border looks like the inside of a photograph.
-constexpr int64_t kMargin = 16;
 constexpr int64_t kLargestScale = 8;  // of a picture that was packed with its degraded one, as of `scales`
 
 Tensor packed_image(const weights::TensorFile& file, const std::string& path, const std::string& name) {
@@ -70,6 +69,27 @@ Tensor centre(const Tensor& image, int64_t crop) {
   return image.slice(1, top, top + crop).slice(2, left, left + crop);
 }
 
+Batch stacked(const std::vector<Pair>& pairs) {
+  std::vector<Tensor> clean, degraded, taught, small;
+  std::vector<int64_t> places, known;
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    clean.push_back(pairs[i].clean);
+    degraded.push_back(pairs[i].degraded);
+    taught.push_back(pairs[i].taught.defined() ? pairs[i].taught : pairs[i].clean);
+    known.push_back(pairs[i].taught.defined() ? 1 : 0);
+    if (!pairs[i].small.defined()) continue;
+    small.push_back(pairs[i].small);
+    places.push_back(static_cast<int64_t>(i));
+  }
+  const bool any = std::find(known.begin(), known.end(), 1) != known.end();
+  return {.clean = at::stack(clean),
+          .degraded = at::stack(degraded),
+          .taught = any ? at::stack(taught) : Tensor(),
+          .known = any ? at::tensor(known, at::kLong).to(at::kBool) : Tensor(),
+          .small = small.empty() ? Tensor() : at::stack(small),
+          .places = small.empty() ? Tensor() : at::tensor(places, at::kLong)};
+}
+
 }  // namespace
 
 Tensor enlarge(const Tensor& lq, int64_t height, int64_t width) {
@@ -77,7 +97,7 @@ Tensor enlarge(const Tensor& lq, int64_t height, int64_t width) {
   return at::_upsample_bicubic2d_aa(lq.unsqueeze(0), {height, width}, /*align_corners=*/false).squeeze(0).clamp(0, 1);
 }
 
-Dataset::Dataset(const TrainOptions& options) : options_(options) {
+Dataset::Dataset(const TrainOptions& options, int64_t teacher_scale) : options_(options), teacher_scale_(teacher_scale) {
   if (options.data.empty())
     throw_user_error({.where = "train", .problem = "no training data", .hint = "Set `data` to shards made by `resflow pack`"});
   if (options.recipes.size() != options.recipe_weights.size() || options.scales.size() != options.scale_weights.size())
@@ -105,8 +125,7 @@ Pair Dataset::taught_pair(const Source& source, Stream& draw) const {
   };
   const Tensor clean = region(source.clean, scale);
   const Tensor degraded = enlarge(region(source.degraded, 1), clean.size(1), clean.size(2));
-  const Tensor aim = clean.lerp(region(source.taught, scale), options_.taught_share);
-  return {centre(aim, crop), centre(degraded, crop)};
+  return {.clean = centre(clean, crop), .degraded = centre(degraded, crop), .taught = centre(region(source.taught, scale), crop), .small = {}};
 }
 
 Pair Dataset::degraded_pair(const Source& source, Stream& draw) const {
@@ -127,28 +146,57 @@ Pair Dataset::degraded_pair(const Source& source, Stream& draw) const {
   const Tensor region = turned(image.slice(1, y, y + height).slice(2, x, x + width), draw.integer(0, 7)).to(at::kFloat).div(255).contiguous();
   const Tensor lq = degradation::degrade(region, recipe, scale, draw.child("degrade"));
 
-  return {centre(region, crop), centre(enlarge(lq, region.size(1), region.size(2)), crop)};
+  // All that a batch shows its teacher are of one size; a picture too small for a whole margin goes without.
+  const bool shown = scale == teacher_scale_ && height == crop + 2 * kMargin && width == height;
+  return {.clean = centre(region, crop),
+          .degraded = centre(enlarge(lq, region.size(1), region.size(2)), crop),
+          .taught = {},
+          .small = shown ? lq : Tensor()};
 }
 
 std::vector<Pair> validation_pairs(const TrainOptions& options) {
   std::vector<Pair> pairs;
   if (options.validation.empty()) return pairs;
-  std::vector<Tensor> images;
-  for (auto& source : open_sources(options.validation, 64)) images.push_back(source.clean);
-  for (size_t i = 0; i < images.size(); ++i) {
+  const auto sources = open_sources(options.validation, 64);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const Source& source = sources[i];
     const auto side = [&](int64_t length) { return std::min(length, options.validation_crop) / 16 * 16; };
-    const int64_t height = side(images[i].size(1)), width = side(images[i].size(2));
-    const int64_t y = (images[i].size(1) - height) / 2, x = (images[i].size(2) - width) / 2;
-    const Tensor clean = images[i].slice(1, y, y + height).slice(2, x, x + width).to(at::kFloat).div(255).contiguous();
-    const auto& recipe = degradation::recipe(options.recipes[i % options.recipes.size()]);
-    // A fixed seed: validation does not change with the run's.
-    pairs.push_back({clean, enlarge(degradation::degrade(clean, recipe, 4, Stream(48, "validation", i)), height, width)});
+    const int64_t height = side(source.clean.size(1)), width = side(source.clean.size(2));
+    const int64_t scale = source.taught.defined() ? source.clean.size(1) / source.degraded.size(1) : 1;
+    const int64_t y = (source.clean.size(1) - height) / 2 / scale,
+                  x = (source.clean.size(2) - width) / 2 / scale;  // in the degraded picture's pixels
+    const auto region = [&](const Tensor& image, int64_t by) {
+      const auto range = [&](int64_t from, int64_t length) { return std::pair(from * by, from * by + length * by / scale); };
+      const auto [top, bottom] = range(y, height);
+      const auto [left, right] = range(x, width);
+      return image.slice(1, top, bottom).slice(2, left, right).to(at::kFloat).div(255).contiguous();
+    };
+    Pair pair{.clean = region(source.clean, scale), .degraded = {}, .taught = {}, .small = {}};
+    Tensor lq;
+    if (source.taught.defined()) {
+      lq = region(source.degraded, 1);
+      pair.taught = region(source.taught, scale);
+    } else {  // a fixed seed: validation does not change with the run's
+      const auto& recipe = degradation::recipe(options.recipes[i % options.recipes.size()]);
+      lq = degradation::degrade(pair.clean, recipe, 4, Stream(48, "validation", i));
+    }
+    pair.degraded = enlarge(lq, height, width);
+    pairs.push_back(std::move(pair));
   }
   return pairs;
 }
 
-BatchLoader::BatchLoader(const Dataset& dataset, int64_t batch, int64_t first_batch, int64_t loaders)
-    : dataset_(dataset), batch_(batch), next_to_make_(first_batch), next_to_give_(first_batch) {
+Batch Batch::part(int64_t from, int64_t to) const {
+  return {.clean = clean.slice(0, from, to),
+          .degraded = degraded.slice(0, from, to),
+          .taught = taught.defined() ? taught.slice(0, from, to) : Tensor(),
+          .known = known.defined() ? known.slice(0, from, to) : Tensor(),
+          .small = {},
+          .places = {}};
+}
+
+BatchLoader::BatchLoader(const Dataset& dataset, int64_t batch, int64_t first_batch, int64_t loaders, bool pinned)
+    : dataset_(dataset), batch_(batch), next_to_make_(first_batch), next_to_give_(first_batch), pinned_(pinned) {
   for (int64_t i = 0; i < loaders; ++i) threads_.emplace_back([this](std::stop_token stop) { work(stop); });
 }
 
@@ -169,13 +217,12 @@ void BatchLoader::work(std::stop_token stop) {
       number = next_to_make_++;
     }
     try {
-      std::vector<Tensor> clean, degraded;
-      for (int64_t i = 0; i < batch_; ++i) {
-        Pair pair = dataset_.pair(number * batch_ + i);
-        clean.push_back(std::move(pair.clean));
-        degraded.push_back(std::move(pair.degraded));
-      }
-      Batch made{at::stack(clean), at::stack(degraded)};
+      std::vector<Pair> pairs;
+      for (int64_t i = 0; i < batch_; ++i) pairs.push_back(dataset_.pair(number * batch_ + i));
+      Batch made = stacked(pairs);
+      if (pinned_)
+        for (Tensor* tensor : {&made.clean, &made.degraded, &made.taught, &made.small})
+          if (tensor->defined()) *tensor = tensor->pin_memory();
       const std::lock_guard lock(mutex_);
       ready_.emplace(number, std::move(made));
     } catch (...) {

@@ -17,12 +17,17 @@
 
 namespace resflow::train {
 
+// Pixels degraded beyond each side of a crop, so that a crop's border looks like the inside of a photograph.
+inline constexpr int64_t kMargin = 16;
+
 // What a packed picture's company is called: its name and one of these.
 inline constexpr std::string_view kDegraded = "/degraded", kTaught = "/taught";
 
 struct Pair {
-  Tensor clean;     // [3, H, W] float, 0..1; with a teacher's picture T, clean + taught_share (T - clean)
+  Tensor clean;     // [3, H, W] float, 0..1
   Tensor degraded;  // the same size: the low-quality image enlarged with an antialiased bicubic (a = -0.5)
+  Tensor taught;    // what a shard says that a teacher makes of it, or undefined
+  Tensor small;     // the low-quality image itself, with its margin: what a teacher of this run is shown, or undefined. [3, h, w]
 };
 
 // A picture of a shard: views, uint8 [3, H, W]. The last two are undefined where the shard holds the clean picture alone.
@@ -36,7 +41,8 @@ class Dataset {
   // name + kDegraded ([3, h, w], H = s h, W = s w) and name + kTaught ([3, H, W], what a teacher makes of that) is taken with these: the
   // teacher's picture follows from the degraded one, so a student learns it with far less noise than what it can only guess.
   // Throws UserError where a shard has none, all are smaller than a crop, or company does not fit.
-  explicit Dataset(const TrainOptions& options);
+  // teacher_scale: of the pictures that a teacher of this run is shown, 0 for none.
+  explicit Dataset(const TrainOptions& options, int64_t teacher_scale = 0);
   Pair pair(int64_t index) const;
   size_t images() const { return images_.size(); }
 
@@ -45,10 +51,12 @@ class Dataset {
   Pair degraded_pair(const Source& source, Stream& draw) const;
 
   TrainOptions options_;
+  int64_t teacher_scale_;
   std::vector<Source> images_;
 };
 
-// Fixed pairs for validation: centre crops of every image of a shard, recipes in turn, scale 4.
+// Fixed pairs for validation: centre crops of every image of a shard, as it was packed with its company or else degraded by the recipes in turn,
+// scale 4.
 std::vector<Pair> validation_pairs(const TrainOptions& options);
 
 // The low-quality image at the target's size. lq [3, h, w] -> [3, height, width]
@@ -56,12 +64,20 @@ Tensor enlarge(const Tensor& lq, int64_t height, int64_t width);
 
 struct Batch {
   Tensor clean, degraded;  // [B, 3, H, W]
+  Tensor taught;           // the same size, the clean picture where there is none; undefined where no sample has one
+  Tensor known;            // bool [B], whether there is one; undefined like `taught`
+  Tensor small;            // [n, 3, h, w], of the samples for the teacher; undefined: none
+  Tensor places;           // int64 [n], which those are
+
+  // What is learnt: clean + share (taught - clean).
+  Tensor aim(double share) const { return taught.defined() ? clean.lerp(taught, share) : clean; }
+  Batch part(int64_t from, int64_t to) const;  // samples [from, to), after the teacher's work
 };
 
-// Prepares batches first, first + 1, ... ahead of time on `loaders` threads; next() gives them in order.
+// Prepares batches first, first + 1, ... ahead of time on `loaders` threads; next() gives them in order. pinned: in memory that a GPU reads.
 class BatchLoader {
  public:
-  BatchLoader(const Dataset& dataset, int64_t batch, int64_t first_batch, int64_t loaders);
+  BatchLoader(const Dataset& dataset, int64_t batch, int64_t first_batch, int64_t loaders, bool pinned);
   ~BatchLoader();
   Batch next();
   double waited_seconds() const { return waited_; }  // time the trainer spent waiting for data
@@ -70,6 +86,7 @@ class BatchLoader {
   void work(std::stop_token stop);
   const Dataset& dataset_;
   int64_t batch_, next_to_make_, next_to_give_;
+  bool pinned_;
   double waited_ = 0;
   std::map<int64_t, Batch> ready_;
   std::exception_ptr failure_;

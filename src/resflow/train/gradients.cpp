@@ -39,6 +39,14 @@ void differentiate(const Objective& objective, const std::vector<Tensor>& parame
   }
 }
 
+// The total and the terms: fetched at once, for each fetch waits for the device.
+std::vector<double> values(const Loss& loss) {
+  std::vector<Tensor> all = {loss.total.detach().to(at::kDouble)};
+  for (const auto& [name, term] : loss.terms) all.push_back(term.to(loss.total.device(), at::kDouble));
+  const Tensor fetched = at::stack(all).cpu();
+  return {fetched.data_ptr<double>(), fetched.data_ptr<double>() + fetched.numel()};
+}
+
 }  // namespace
 
 Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index,
@@ -52,7 +60,7 @@ Gradients compute_gradients(const Objective& objective, const std::vector<Tensor
     std::vector<std::jthread> threads;
     for (int64_t w = workers - 1; w >= 0; --w) {
       const auto from = starts[static_cast<size_t>(w)], to = starts[static_cast<size_t>(w) + 1];
-      const Batch part{batch.clean.slice(0, from, to), batch.degraded.slice(0, from, to)};
+      const Batch part = batch.part(from, to);
       const auto run = [&, w, part, from] { differentiate(objective, parameters, part, first_index + from, bf16, parts[static_cast<size_t>(w)]); };
       if (w == 0) {
         run();
@@ -69,16 +77,16 @@ Gradients compute_gradients(const Objective& objective, const std::vector<Tensor
     Part& part = parts[static_cast<size_t>(w)];
     if (part.failure != nullptr) std::rethrow_exception(part.failure);
     const double share = static_cast<double>(starts[static_cast<size_t>(w) + 1] - starts[static_cast<size_t>(w)]) / static_cast<double>(count);
-    out.loss += share * part.loss.total.item<double>();
+    const auto numbers = values(part.loss);
+    out.loss += share * numbers[0];
     for (size_t i = 0; i < part.loss.terms.size(); ++i) {
-      const auto& [name, value] = part.loss.terms[i];
-      if (w == 0) out.terms.emplace_back(name, 0);
-      out.terms[i].second += share * value.item<double>();
+      if (w == 0) out.terms.emplace_back(part.loss.terms[i].first, 0);
+      out.terms[i].second += share * numbers[i + 1];
     }
     if (part.loss.pattern.defined()) out.pattern = out.pattern.defined() ? out.pattern + share * part.loss.pattern : share * part.loss.pattern;
     for (size_t i = 0; i < part.gradients.size(); ++i) {
       if (w == 0) {
-        out.values.push_back(part.gradients[i] * share);
+        out.values.push_back(workers == 1 ? part.gradients[i] : part.gradients[i] * share);
       } else {
         out.values[i].add_(part.gradients[i], share);
       }

@@ -7,6 +7,7 @@
 
 #include "resflow/flow/denoise.h"
 #include "resflow/flow/schedule.h"
+#include "resflow/train/noise.h"
 #include "resflow/weights/load.h"
 
 namespace resflow::train {
@@ -43,41 +44,47 @@ IqaObjective::IqaObjective(const TrainOptions& options, c10::Device device)
 }
 
 Tensor IqaObjective::sample(const models::CompactRemover::Output& removed, const models::CompactCondition& condition, double sigma_s, int64_t steps,
-                            const Stream& stream) const {
+                            const std::vector<Stream>& streams) const {
   const auto options = removed.reference.options();
-  const Tensor noise = normal_like_shape(stream, removed.reference.sizes()) + flow_.shared_noise(stream);
-  const Tensor level = at::full({1}, sigma_s, options);
-  const flow::VelocityFn velocity = [&](const Tensor& z, double t) { return flow_.velocity(z, at::full({1}, t, options), level, condition); };
+  const auto all = [&](double value) { return at::full({removed.reference.size(0)}, value, options); };
+  const flow::VelocityFn velocity = [&](const Tensor& z, double t) { return flow_.velocity(z, all(t), all(sigma_s), condition); };
   const auto sigmas = flow::shift_sigmas(flow::linear_sigmas(static_cast<int>(steps)), flow_.time_shift(sigma_s));
-  return stored(flow::denoise(velocity, removed.reference + sigma_s * noise.to(options.device()), sigmas, *flow::samplers().make("euler")));
+  const Tensor start = removed.reference + sigma_s * start_noises(flow_, streams, removed.reference);
+  return stored(flow::denoise(velocity, start, sigmas, *flow::samplers().make("euler")));
 }
 
 Loss IqaObjective::loss(const Batch& part, int64_t first_index) const {
   const int64_t count = part.clean.size(0);
-  std::vector<Tensor> pictures, clean;  // four a crop
-  Tensor distance;
+  Tensor pictures, distance;  // four a crop: [4 count, 3, H, W], [4 count]
   {
     at::NoGradGuard no_grad;
-    for (int64_t i = 0; i < count; ++i) {
-      Stream draw(static_cast<uint64_t>(options_.seed), "train.iqa", static_cast<uint64_t>(first_index + i));
-      const Tensor degraded = part.degraded.narrow(0, i, 1), truth = part.clean.narrow(0, i, 1);
-      const auto removed = remover_.forward(degraded);
-      const auto condition = flow_.prepare(degraded, removed);
-      const double sigma_s = options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, draw.uniform());
-      const int64_t steps = draw.integer(1, options_.validation_steps);
-      for (const uint64_t sibling : {0, 1}) pictures.push_back(sample(removed, condition, sigma_s, steps, draw.child("sibling", sibling)));
-      pictures.push_back(stored(draw.chance(0.7) ? removed.reference : degraded));
-      pictures.push_back(stored(pictures[pictures.size() - 3].lerp(truth, draw.uniform())));
-      for (int k = 0; k < 4; ++k) clean.push_back(truth);
+    Stream draw(static_cast<uint64_t>(options_.seed), "train.iqa", static_cast<uint64_t>(first_index));
+    const double sigma_s = options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, draw.uniform());
+    const int64_t steps = draw.integer(1, options_.validation_steps);
+    const auto removed = remover_.forward(part.degraded);
+    const auto condition = flow_.prepare(part.degraded, removed);
+    std::vector<Tensor> made;
+    for (const uint64_t sibling : {0, 1}) {
+      std::vector<Stream> streams;
+      for (int64_t i = 0; i < count; ++i) streams.push_back(draw.child("sibling", 2 * static_cast<uint64_t>(i) + sibling));
+      made.push_back(sample(removed, condition, sigma_s, steps, streams));
     }
-    distance = features_.distance(at::cat(pictures), at::cat(clean)).to(at::kFloat);  // [4 count]
+    std::vector<float> plain, share;
+    for (int64_t i = 0; i < count; ++i) {
+      plain.push_back(draw.chance(0.3) ? 1 : 0);
+      share.push_back(static_cast<float>(draw.uniform()));
+    }
+    const auto each = [&](const std::vector<float>& values) { return at::tensor(values).to(part.clean.device()).view({-1, 1, 1, 1}); };
+    made.push_back(stored(at::where(each(plain) > 0, part.degraded, removed.reference)));
+    made.push_back(stored(made[0].lerp(part.clean, each(share))));
+    pictures = at::cat(made);
+    distance = features_.distance(pictures, part.clean.repeat({4, 1, 1, 1})).to(at::kFloat);
   }
-  const Tensor estimate = network_.forward(at::cat(pictures));
+  const Tensor estimate = network_.forward(pictures);
   const Tensor error = (estimate - distance).abs().mean();
-  const auto gap = [&](const Tensor& values) {  // of the two siblings -> [count]
-    const Tensor table = values.view({count, 4});
-    return table.select(1, 0) - table.select(1, 1);
-  };
+  const auto gap = [&](const Tensor& values) {
+    return values.narrow(0, 0, count) - values.narrow(0, count, count);
+  };  // of the two siblings -> [count]
   const Tensor truth = gap(distance), wrong = at::softplus(-kOrderScale * truth.sign() * gap(estimate));
   const Tensor order = (wrong * (kOrderScale * truth.abs()).clamp_max(1)).mean();
   return {.total = error + kOrderWeight * order,
@@ -85,7 +92,7 @@ Loss IqaObjective::loss(const Batch& part, int64_t first_index) const {
           .pattern = {}};
 }
 
-std::vector<std::pair<std::string, Tensor>> IqaObjective::restore(const Tensor& degraded, int64_t) const {
+std::vector<std::pair<std::string, Tensor>> IqaObjective::restore(const Tensor& degraded, const Tensor&, int64_t) const {
   return {{"remover", remover_.forward(degraded).reference}};
 }
 
@@ -96,7 +103,7 @@ std::optional<Objective::Judged> IqaObjective::judge(const Tensor& degraded, int
   std::vector<Tensor> images;
   for (int64_t i = 0; i < kSiblings; ++i)
     images.push_back(
-        sample(removed, condition, options_.validation_sigma_s.back(), options_.validation_steps, stream.child("seed", static_cast<uint64_t>(i))));
+        sample(removed, condition, options_.validation_sigma_s.back(), options_.validation_steps, {stream.child("seed", static_cast<uint64_t>(i))}));
   const Tensor siblings = at::cat(images);
   return Judged{siblings, -network_.forward(siblings)};
 }

@@ -20,13 +20,13 @@ class IqaObjective final : public Objective {
   nn::Module& module() override { return network_; }
   std::string part() const override { return "iqa"; }
   Loss loss(const Batch& part, int64_t first_index) const override;
-  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t index) const override;
+  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, int64_t index) const override;
   std::optional<Judged> judge(const Tensor& degraded, int64_t index) const override;
 
  private:
-  // The flow's result from sigma_s in `steps` steps. degraded [1, 3, H, W]; removed, condition: of it -> [1, 3, H, W], 0..1
+  // The flow's results from sigma_s in `steps` steps, a noise stream each. removed, condition: of B pictures -> [B, 3, H, W], 0..1
   Tensor sample(const models::CompactRemover::Output& removed, const models::CompactCondition& condition, double sigma_s, int64_t steps,
-                const Stream& stream) const;
+                const std::vector<Stream>& streams) const;
 
   TrainOptions options_;
   models::CompactRemover remover_;

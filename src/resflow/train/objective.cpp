@@ -13,6 +13,7 @@
 #include "resflow/flow/schedule.h"
 #include "resflow/train/iqa_objective.h"
 #include "resflow/train/lattice.h"
+#include "resflow/train/noise.h"
 #include "resflow/weights/load.h"
 
 namespace resflow::train {
@@ -21,7 +22,8 @@ namespace {
 // The frozen network of the feature loss.
 class FeatureLoss {
  public:
-  FeatureLoss(const TrainOptions& options, c10::Device device) : seed_(static_cast<uint64_t>(options.seed)), window_(options.feature_window) {
+  FeatureLoss(const TrainOptions& options, c10::Device device)
+      : seed_(static_cast<uint64_t>(options.seed)), window_(options.feature_window), taught_share_(options.taught_features) {
     if (options.feature_weight == 0) return;
     if (options.feature_network.empty()) throw_user_error({.where = "train", .problem = "feature_weight is set, feature_network is not"});
     network_ = rewards::FeatureDistance::load(options.feature_network);
@@ -29,17 +31,28 @@ class FeatureLoss {
   }
   explicit operator bool() const { return network_.has_value(); }
 
-  // indices: run-wide, one a picture. -> per tap [B, C, h, w]
-  std::vector<Tensor> target(const Tensor& clean, const std::vector<int64_t>& indices) const {
+  // What pictures are compared with: per tap [B, C, h, w]. Without a teacher `taught` is empty.
+  struct Target {
+    std::vector<Tensor> clean, taught;
+  };
+  // indices: run-wide, one a picture. taught may be undefined.
+  Target target(const Tensor& clean, const Tensor& taught, const std::vector<int64_t>& indices) const {
     at::NoGradGuard no_grad;
-    return network_->features(views(clean, indices));
+    Target out;
+    if (!taught.defined() || taught_share_ < 1) out.clean = network_->features(views(clean, indices));
+    if (taught.defined() && taught_share_ > 0) out.taught = network_->features(views(taught, indices));
+    return out;
   }
   // -> [B]
-  Tensor distance_to(const Tensor& images, const std::vector<Tensor>& target, const std::vector<int64_t>& indices) const {
-    return network_->distance_to(views(images, indices), target);
+  Tensor distance_to(const Tensor& images, const Target& target, const std::vector<int64_t>& indices) const {
+    const Tensor seen = views(images, indices);
+    if (target.taught.empty()) return network_->distance_to(seen, target.clean);
+    if (target.clean.empty()) return network_->distance_to(seen, target.taught);
+    const Tensor both = network_->distances_to(seen, {target.clean, target.taught});  // [B, 2]
+    return both.select(1, 0).lerp(both.select(1, 1), taught_share_);
   }
-  Tensor distance(const Tensor& images, const Tensor& clean, const std::vector<int64_t>& indices) const {
-    return distance_to(images, target(clean, indices), indices);
+  Tensor distance(const Tensor& images, const Tensor& clean, const Tensor& taught, const std::vector<int64_t>& indices) const {
+    return distance_to(images, target(clean, taught, indices), indices);
   }
 
  private:
@@ -49,26 +62,37 @@ class FeatureLoss {
   Tensor views(const Tensor& images, const std::vector<int64_t>& indices) const {
     constexpr int64_t kShifts = 8;  // places, at least, in each direction
     const auto side = [&](int64_t length) { return std::min(length - kShifts + 1, window_ > 0 ? window_ : length); };
-    const int64_t height = side(images.size(2)), width = side(images.size(3));
-    std::vector<Tensor> out;
-    for (int64_t i = 0; i < images.size(0); ++i) {
-      Stream draw(seed_, "train.view", static_cast<uint64_t>(indices[static_cast<size_t>(i)]));
+    const int64_t count = images.size(0), height = side(images.size(2)), width = side(images.size(3));
+    std::vector<Tensor> rows, columns;  // int64 [height], [width] a picture
+    std::vector<int64_t> turned;
+    for (const int64_t index : indices) {
+      Stream draw(seed_, "train.view", static_cast<uint64_t>(index));
       const int64_t y = draw.integer(0, images.size(2) - height), x = draw.integer(0, images.size(3) - width);
-      Tensor view = images[i].narrow(1, y, height).narrow(2, x, width);
-      if (draw.chance(0.5)) view = view.flip({1});
-      if (draw.chance(0.5)) view = view.flip({2});
-      if (draw.chance(0.5) && height == width) view = view.transpose(1, 2);
-      out.push_back(view);
+      const auto line = [&](int64_t first, int64_t length) {
+        const Tensor places = at::arange(first, first + length);
+        return draw.chance(0.5) ? places.flip({0}) : places;
+      };
+      rows.push_back(line(y, height));
+      columns.push_back(line(x, width));
+      turned.push_back(draw.chance(0.5) && height == width ? 1 : 0);
     }
-    return at::stack(out);
+    // One gather for all: a slice a picture would cost a GPU more in launches than the network itself.
+    const auto device = images.device();
+    Tensor places = at::stack(rows).to(device).unsqueeze(2) * images.size(3) + at::stack(columns).to(device).unsqueeze(1);  // [B, height, width]
+    if (height == width) places = at::where(at::tensor(turned, at::kLong).to(device).view({-1, 1, 1}) > 0, places.transpose(1, 2), places);
+    return images.flatten(2).gather(2, places.flatten(1).unsqueeze(1).expand({-1, 3, -1})).view({count, 3, height, width});
   }
 
   uint64_t seed_;
   int64_t window_;
+  double taught_share_;
   std::optional<rewards::FeatureDistance> network_;
 };
 
+constexpr double kTypicalMix = 0.75;  // of the teacher's picture in validation's reference
+
 Tensor wide(const Tensor& values) { return values.view({-1, 1, 1, 1}); }
+Tensor selected(const Tensor& pictures, const Tensor& places) { return pictures.defined() ? pictures.index_select(0, places) : Tensor(); }
 
 // L1 or L2, plus the feature distance where asked: PSNR-oriented.
 class RemoverObjective final : public Objective {
@@ -78,22 +102,22 @@ class RemoverObjective final : public Objective {
   std::string part() const override { return "dr"; }
 
   Loss loss(const Batch& part, int64_t first_index) const override {
-    const Tensor restored = module_.forward(part.degraded).reference;
+    const Tensor restored = module_.forward(part.degraded).reference, aim = part.aim(options_.taught_share);
     Loss out;
     const bool squared = options_.pixel_loss == "l2";
-    out.total = squared ? at::mse_loss(restored, part.clean) : at::l1_loss(restored, part.clean);
+    out.total = squared ? at::mse_loss(restored, aim) : at::l1_loss(restored, aim);
     out.terms.emplace_back(options_.pixel_loss, out.total.detach());
     if (features_) {
       std::vector<int64_t> indices(static_cast<size_t>(restored.size(0)));
       std::iota(indices.begin(), indices.end(), first_index);
-      const Tensor distance = features_.distance(restored, part.clean, indices).mean();
+      const Tensor distance = features_.distance(restored, part.clean, part.taught, indices).mean();
       out.terms.emplace_back("feature", distance.detach());
       out.total = out.total + options_.feature_weight * distance;
     }
     return out;
   }
 
-  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t) const override {
+  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor&, int64_t) const override {
     return {{"", module_.forward(degraded).reference}};
   }
 
@@ -126,31 +150,32 @@ class FlowObjective final : public Objective {
   }
 
   Loss loss(const Batch& part, int64_t first_index) const override {
-    const Tensor& clean = part.clean;
-    const auto options = clean.options();
-    const Samples samples = draw(clean, first_index);
+    const Tensor aim = part.aim(options_.taught_share);
+    const auto options = aim.options();
+    const Samples samples = draw(aim.size(0), first_index);
     const Tensor sigma_s = at::tensor(samples.sigmas, options);  // [B]
 
     models::CompactRemover::Output removed;
     {
       at::NoGradGuard no_grad;
       removed = remover_.forward(part.degraded);
+      start_from_teacher(part, samples, removed.reference);
     }
     const auto condition = module_.prepare(part.degraded, removed);
-    Tensor start = removed.reference + wide(sigma_s) * at::stack(samples.noises).to(clean.device());
-    Tensor destination = clean.clone();  // what z lies on the way to
-    if (!samples.chosen.empty()) choose(part, samples, condition, start, destination);
+    Tensor start = removed.reference + wide(sigma_s) * noises(samples.indices, 0, aim);
+    Tensor destination = aim.clone();  // what z lies on the way to
+    if (!samples.chosen.empty()) choose(part, aim, samples, condition, start, destination);
     const Tensor t = at::tensor(samples.times, options);  // [B]
     const Tensor z = (1 - wide(t)) * destination + wide(t) * start;
     const Tensor x0 = module_.predict_x0(z, t, sigma_s, condition);  // [B, 3, H, W]
 
-    // From the model's own estimate z holds nothing of the clean picture: no reason to weigh late steps more.
+    // From the model's own estimate z holds nothing of the aim: no reason to weigh late steps more.
     const Tensor weight = module_.loss_weight(at::where(at::tensor(samples.own, options) > 0, at::ones_like(t), t), sigma_s);
-    const Tensor flow = ((x0 - clean).square().mean({1, 2, 3}) * weight).mean();
+    const Tensor flow = ((x0 - aim).square().mean({1, 2, 3}) * weight).mean();
     Loss out{.total = flow, .terms = {{"velocity", flow.detach()}}, .pattern = {}};
-    if (features_) add_features(x0, clean, samples, out);
+    if (features_) add_features(x0, part, samples, out);
     if (options_.lattice_weight > 0) {
-      const Tensor patterns = lattice_pattern(x0, clean);
+      const Tensor patterns = lattice_pattern(x0, part.clean);
       out.total = out.total + options_.lattice_weight * lattice_.loss(patterns);
       out.terms.emplace_back("lattice", at::scalar_tensor(lattice_.size()));
       out.pattern = patterns.detach().mean(0);
@@ -158,9 +183,21 @@ class FlowObjective final : public Objective {
     return out;
   }
 
-  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t index) const override {
-    const auto condition = module_.prepare(degraded, remover_.forward(degraded));
-    const Tensor field = noise(Stream(48, "validation.noise", static_cast<uint64_t>(index)), degraded.sizes().slice(1)).to(degraded.device());
+  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, int64_t index) const override {
+    auto removed = remover_.forward(degraded);
+    auto out = restore_from(removed, degraded, index, "");
+    if (!taught.defined() || options_.teacher_reference == 0) return out;
+    removed.reference = removed.reference.lerp(taught, kTypicalMix);
+    out.emplace_back("teacher's mixture", removed.reference);
+    for (auto& variant : restore_from(removed, degraded, index, " from it")) out.push_back(std::move(variant));
+    return out;
+  }
+
+ private:
+  std::vector<std::pair<std::string, Tensor>> restore_from(const models::CompactRemover::Output& removed, const Tensor& degraded, int64_t index,
+                                                           const std::string& suffix) const {
+    const auto condition = module_.prepare(degraded, removed);
+    const Tensor field = start_noises(module_, {Stream(48, "validation.noise", static_cast<uint64_t>(index))}, degraded);
     std::vector<std::pair<std::string, Tensor>> out;
     for (const double sigma : options_.validation_sigma_s) {
       const Tensor sigma_s = at::full({1}, sigma, degraded.options());
@@ -168,27 +205,32 @@ class FlowObjective final : public Objective {
         return module_.velocity(z, at::full({1}, t, z.options()), sigma_s, condition);
       };
       const auto sigmas = flow::shift_sigmas(flow::linear_sigmas(static_cast<int>(options_.validation_steps)), module_.time_shift(sigma));
-      out.emplace_back(fmt::format("sigma_s={}", sigma),
+      out.emplace_back(fmt::format("sigma_s={}{}", sigma, suffix),
                        flow::denoise(velocity, condition.reference + sigma * field, sigmas, *flow::samplers().make("euler")));
     }
     return out;
   }
 
- private:
   // One entry a sample.
   struct Samples {
     std::vector<int64_t> indices;       // run-wide
     std::vector<double> times, sigmas;  // t, sigma_s
     std::vector<double> own;            // 1: z is on the way to the model's own estimate
-    std::vector<Tensor> noises;         // [3, H, W]
     std::vector<int64_t> chosen;        // which of the part's samples choose their noise
+    std::vector<double> mixes;          // the teacher's share in the reference; 0: the remover's alone
   };
 
-  Tensor noise(const Stream& field, at::IntArrayRef shape) const { return normal_like_shape(field, shape) + module_.shared_noise(field).squeeze(0); }
+  // Of samples like those of `like`, [B, 3, H, W]. attempt: which of the noises that a sample may try.
+  Tensor noises(const std::vector<int64_t>& indices, int64_t attempt, const Tensor& like) const {
+    std::vector<Stream> streams;
+    for (const int64_t index : indices)
+      streams.push_back(attempt == 0 ? stream(index).child("noise") : stream(index).child("choice", static_cast<uint64_t>(attempt)));
+    return start_noises(module_, streams, like);
+  }
 
-  Samples draw(const Tensor& clean, int64_t first_index) const {
+  Samples draw(int64_t count, int64_t first_index) const {
     Samples out;
-    for (int64_t i = 0; i < clean.size(0); ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       Stream draw = stream(first_index + i);
       const size_t kind = draw.pick({options_.faithful, options_.chosen, std::max(0.0, 1 - options_.faithful - options_.chosen)});
       const bool at_start = kind == 0 || draw.chance(kind == 1 ? 0.5 : options_.noiseless);
@@ -197,38 +239,42 @@ class FlowObjective final : public Objective {
       out.sigmas.push_back(options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, along));
       out.times.push_back(at_start ? 1.0 : flow::shift_sigmas({draw.uniform(0.02, 1.0)}, module_.time_shift(out.sigmas.back()))[0]);
       out.own.push_back(kind == 1 ? 1 : 0);
-      out.noises.push_back(noise(draw.child("noise"), clean.sizes().slice(1)));
       if (kind == 1) out.chosen.push_back(i);
+      Stream reference = draw.child("reference");
+      out.mixes.push_back(reference.chance(options_.teacher_reference) ? reference.uniform(0.5, 1) : 0);
     }
     return out;
   }
   Stream stream(int64_t index) const { return {static_cast<uint64_t>(options_.seed), "train.flow", static_cast<uint64_t>(index)}; }
 
+  // Users mix a network's picture with the remover's at a share of their own (`--reference-mix`): any of a half and more is seen in training.
+  void start_from_teacher(const Batch& part, const Samples& samples, Tensor& reference) const {
+    if (options_.teacher_reference == 0 || !part.taught.defined()) return;
+    const Tensor mix = at::tensor(samples.mixes, reference.options()) * part.known;
+    reference = reference.lerp(part.taught, wide(mix));
+  }
+
   // For the samples that choose: the start (its first choice is what stands there) and the model's estimate from it.
-  void choose(const Batch& part, const Samples& samples, const models::CompactCondition& condition, Tensor& start, Tensor& destination) const {
+  void choose(const Batch& part, const Tensor& aim, const Samples& samples, const models::CompactCondition& condition, Tensor& start,
+              Tensor& destination) const {
     at::NoGradGuard no_grad;
     const auto options = part.clean.options();
     const auto count = static_cast<int64_t>(samples.chosen.size());
     const Tensor places = at::tensor(samples.chosen, at::TensorOptions().dtype(at::kLong).device(part.clean.device()));
     const auto own = models::select(condition, places);
-    const Tensor clean = part.clean.index_select(0, places), sigma_s = at::tensor(samples.sigmas, options).index_select(0, places);
+    const Tensor goal = aim.index_select(0, places), sigma_s = at::tensor(samples.sigmas, options).index_select(0, places);
     const Tensor ones = at::ones({count}, options), weight = module_.loss_weight(ones, sigma_s);
     std::vector<int64_t> indices;
     for (const int64_t i : samples.chosen) indices.push_back(samples.indices[static_cast<size_t>(i)]);
-    std::vector<Tensor> target;
-    if (features_) target = features_.target(clean, indices);
+    FeatureLoss::Target target;
+    if (features_) target = features_.target(part.clean.index_select(0, places), selected(part.taught, places), indices);
 
     Tensor best, starts, estimates;
     for (int64_t choice = 0; choice < options_.choices; ++choice) {
       Tensor tried = start.index_select(0, places);
-      if (choice > 0) {
-        std::vector<Tensor> noises;
-        for (const int64_t index : indices)
-          noises.push_back(noise(stream(index).child("choice", static_cast<uint64_t>(choice)), clean.sizes().slice(1)));
-        tried = own.reference + wide(sigma_s) * at::stack(noises).to(clean.device());
-      }
+      if (choice > 0) tried = own.reference + wide(sigma_s) * noises(indices, choice, goal);
       const Tensor x0 = module_.predict_x0(tried, ones, sigma_s, own);
-      Tensor loss = (x0 - clean).square().mean({1, 2, 3}) * weight;  // [count]
+      Tensor loss = (x0 - goal).square().mean({1, 2, 3}) * weight;  // [count]
       if (features_) loss = loss + options_.feature_weight * features_.distance_to(x0, target, indices);
       const Tensor better = choice == 0 ? at::ones_like(loss, at::kBool) : loss < best;
       best = choice == 0 ? loss : at::where(better, loss, best);
@@ -239,7 +285,7 @@ class FlowObjective final : public Objective {
     destination = destination.index_copy(0, places, estimates);
   }
 
-  void add_features(const Tensor& x0, const Tensor& clean, const Samples& samples, Loss& out) const {
+  void add_features(const Tensor& x0, const Batch& part, const Samples& samples, Loss& out) const {
     // Where it has faded below a half it is not worth its time.
     const auto count = samples.indices.size();
     std::vector<int64_t> seen, indices;
@@ -251,11 +297,13 @@ class FlowObjective final : public Objective {
       indices.push_back(samples.indices[i]);
       fade.push_back(weight);
     }
-    Tensor sum = at::zeros({}, clean.options());
+    const auto options = part.clean.options();
+    Tensor sum = at::zeros({}, options);
     if (!seen.empty()) {
-      const Tensor places = at::tensor(seen, at::TensorOptions().dtype(at::kLong).device(clean.device()));
-      const Tensor distance = features_.distance(x0.index_select(0, places), clean.index_select(0, places), indices);
-      sum = (distance * at::tensor(fade, clean.options())).sum() / static_cast<double>(count);
+      const Tensor places = at::tensor(seen, at::TensorOptions().dtype(at::kLong).device(options.device()));
+      const Tensor distance =
+          features_.distance(x0.index_select(0, places), part.clean.index_select(0, places), selected(part.taught, places), indices);
+      sum = (distance * at::tensor(fade, options)).sum() / static_cast<double>(count);
     }
     out.terms.emplace_back("feature", sum.detach());
     out.total = out.total + options_.feature_weight * sum;

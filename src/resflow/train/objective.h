@@ -29,8 +29,9 @@ class Objective {
   virtual void absorb(const Tensor&) {}
   // The tensors of that memory, for the checkpoint; they are written into on resuming.
   virtual std::vector<std::pair<std::string, Tensor>> memory() const { return {}; }
-  // Restored images for validation, by variant ("" or "sigma_s=0.1"). degraded [1, 3, H, W] -> [1, 3, H, W]
-  virtual std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, int64_t index) const = 0;
+  // Restored images for validation, by variant ("" or "sigma_s=0.1"). degraded, taught [1, 3, H, W], the latter undefined where there is no
+  // teacher's picture -> [1, 3, H, W]
+  virtual std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, int64_t index) const = 0;
   // What an objective that trains a judge thinks of several results for one picture: images [N, 3, H, W], scores [N], higher is better.
   struct Judged {
     Tensor images, scores;

@@ -9,8 +9,13 @@ namespace resflow::train {
 
 AdamW::AdamW(nn::Module& module, Options options) : options_(options) {
   at::NoGradGuard no_grad;
-  for (const auto& tensor : module.named_parameters())
-    items_.push_back({tensor.name, tensor.slot, tensor.slot->detach().clone(), at::zeros_like(*tensor.slot), at::zeros_like(*tensor.slot)});
+  for (const auto& tensor : module.named_parameters()) {
+    names_.push_back(tensor.name);
+    slots_.push_back(tensor.slot);
+    average_.push_back(tensor.slot->detach().clone());
+    m_.push_back(at::zeros_like(*tensor.slot));
+    v_.push_back(at::zeros_like(*tensor.slot));
+  }
 }
 
 void AdamW::step(int64_t step, double learning_rate, std::vector<Tensor>& gradients) {
@@ -18,49 +23,48 @@ void AdamW::step(int64_t step, double learning_rate, std::vector<Tensor>& gradie
   const auto n = static_cast<double>(step);
   const double correction1 = 1 - std::pow(options_.beta1, n), correction2 = 1 - std::pow(options_.beta2, n);
   const double keep = std::min(options_.ema, (1 + n) / (10 + n));
-  for (size_t i = 0; i < items_.size(); ++i) {
-    Item& item = items_[i];
-    const Tensor& gradient = gradients[i];
-    item.m.lerp_(gradient, 1 - options_.beta1);
-    item.v.mul_(options_.beta2).addcmul_(gradient, gradient, 1 - options_.beta2);
-    if (options_.weight_decay > 0) item.slot->mul_(1 - learning_rate * options_.weight_decay);
-    item.slot->addcdiv_(item.m, (item.v / correction2).sqrt_().add_(options_.epsilon), -learning_rate / correction1);
-    item.average.lerp_(*item.slot, 1 - keep);
-  }
+  std::vector<Tensor> slots = parameters();
+  at::_foreach_lerp_(m_, gradients, 1 - options_.beta1);
+  at::_foreach_mul_(v_, options_.beta2);
+  at::_foreach_addcmul_(v_, gradients, gradients, 1 - options_.beta2);
+  if (options_.weight_decay > 0) at::_foreach_mul_(slots, 1 - learning_rate * options_.weight_decay);
+  auto scale = at::_foreach_div(v_, correction2);
+  at::_foreach_sqrt_(scale);
+  at::_foreach_add_(scale, options_.epsilon);
+  at::_foreach_addcdiv_(slots, m_, scale, -learning_rate / correction1);
+  at::_foreach_lerp_(average_, slots, 1 - keep);
 }
 
 std::vector<std::pair<std::string, Tensor>> AdamW::state() const {
   std::vector<std::pair<std::string, Tensor>> out;
-  for (const auto& item : items_) {
-    out.emplace_back("model." + item.name, item.slot->detach());
-    out.emplace_back("ema." + item.name, item.average);
-    out.emplace_back("adam.m." + item.name, item.m);
-    out.emplace_back("adam.v." + item.name, item.v);
+  for (size_t i = 0; i < names_.size(); ++i) {
+    out.emplace_back("model." + names_[i], slots_[i]->detach());
+    out.emplace_back("ema." + names_[i], average_[i]);
+    out.emplace_back("adam.m." + names_[i], m_[i]);
+    out.emplace_back("adam.v." + names_[i], v_[i]);
   }
   return out;
 }
 
 std::vector<Tensor> AdamW::parameters() const {
   std::vector<Tensor> out;
-  for (const auto& item : items_) out.push_back(*item.slot);
+  for (const Tensor* slot : slots_) out.push_back(*slot);
   return out;
 }
 
 void AdamW::swap_average() {
   at::NoGradGuard no_grad;
-  for (auto& item : items_) {
-    const Tensor now = item.slot->detach().clone();
-    item.slot->copy_(item.average);
-    item.average.copy_(now);
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Tensor now = slots_[i]->detach().clone();
+    slots_[i]->copy_(average_[i]);
+    average_[i].copy_(now);
   }
 }
 
 double clip_gradients(std::vector<Tensor>& gradients, double max_norm) {
-  double squares = 0;
-  for (const auto& gradient : gradients) squares += gradient.square().sum().item<double>();
-  const double norm = std::sqrt(squares);
-  if (max_norm > 0 && norm > max_norm)
-    for (auto& gradient : gradients) gradient.mul_(max_norm / norm);
+  if (gradients.empty()) return 0;
+  const double norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients, 2))).item<double>();
+  if (max_norm > 0 && norm > max_norm) at::_foreach_mul_(gradients, max_norm / norm);
   return norm;
 }
 

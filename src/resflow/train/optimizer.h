@@ -29,13 +29,11 @@ class AdamW {
   void swap_average();
 
  private:
-  struct Item {
-    std::string name;
-    Tensor* slot;
-    Tensor average, m, v;
-  };
+  // One entry a parameter: lists, since a GPU updates a list in one go.
+  std::vector<std::string> names_;
+  std::vector<Tensor*> slots_;
+  std::vector<Tensor> average_, m_, v_;
   Options options_;
-  std::vector<Item> items_;
 };
 
 // Scales the gradients down to a global norm of at most max_norm (0 = leave them); returns the norm they had.

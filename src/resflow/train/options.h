@@ -25,6 +25,7 @@ struct TrainOptions {
   models::FusionConfig fusion;
 
   int64_t steps = 4000;
+  double minutes = 0;
   int64_t batch = 8;
   int64_t crop = 96;
   double learning_rate = 1e-3;
@@ -50,7 +51,10 @@ struct TrainOptions {
   std::vector<double> recipe_weights = {1, 1};
   std::vector<double> scales = {4};
   std::vector<double> scale_weights = {1};
+  std::string teacher;
   double taught_share = 0.75;
+  double taught_features = 0.5;
+  double teacher_reference = 0;
 
   int64_t seed = 1;
   std::string device = "auto";
@@ -80,6 +84,8 @@ struct TrainOptions {
     visit("flux", o.flux, "Training for FLUX");
     visit("fusion", o.fusion, "Fusion of a condition image with FLUX");
     visit("steps", o.steps, "Optimiser steps", Range{1, 1e9});
+    visit("minutes", o.minutes, "Time in which the training ends, its learning rate with it, if `steps` do not end it before; 0 = no limit",
+          Range{0, 1e6});
     visit("batch", o.batch, "Crops, or pictures of FLUX, at a time", Range{1, 65536});
     visit("crop", o.crop, "Side of a crop in pixels, a multiple of 16", Range{16, 4096});
     visit("learning_rate", o.learning_rate, "Peak learning rate (AdamW)", Range{0, 1});
@@ -106,8 +112,11 @@ struct TrainOptions {
     visit("recipe_weights", o.recipe_weights, "How often each recipe is drawn");
     visit("scales", o.scales, "Scale factors");
     visit("scale_weights", o.scale_weights, "How often each scale is drawn");
-    visit("taught_share", o.taught_share, "Share of the teacher's picture in what is learnt, where a shard has one; the rest is the clean picture",
-          Range{0, 1});
+    visit("teacher", o.teacher, "Weights of a Real-ESRGAN network (.safetensors, .pth) whose pictures are learnt where its scale is drawn");
+    visit("taught_share", o.taught_share, "Share of the teacher's picture in the pixels that are learnt; the rest is the clean picture", Range{0, 1});
+    visit("teacher_reference", o.teacher_reference,
+          "Share of the samples with a teacher's picture that start from it, mixed with the remover's: a flow for `--dr-file`", Range{0, 1});
+    visit("taught_features", o.taught_features, "Share of the teacher's picture in the feature loss; the rest is the clean picture", Range{0, 1});
     visit("seed", o.seed, "Seed of everything random", Range{0, 9e15});
     visit("device", o.device, "auto, cpu, cuda or cuda:N");
     visit("dtype", o.dtype, "Number type of the forward pass: f32, or bf16 under autocast; of FLUX: of its frozen weights",

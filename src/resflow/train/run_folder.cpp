@@ -69,9 +69,10 @@ void RunFolder::log(const Json& entry) {
                       .hint = "Check free space; the last checkpoint is good"});
 }
 
-double learning_rate_at(const TrainOptions& o, int64_t step) {
+double learning_rate_at(const TrainOptions& o, int64_t step, double progress) {
   if (step <= o.warmup) return o.learning_rate * static_cast<double>(step) / static_cast<double>(std::max<int64_t>(o.warmup, 1));
-  const double done = static_cast<double>(step - o.warmup) / static_cast<double>(std::max<int64_t>(o.steps - o.warmup, 1));
+  const auto steps = static_cast<double>(o.steps), warmup = static_cast<double>(o.warmup);
+  const double done = (progress * steps - warmup) / std::max(steps - warmup, 1.0);
   return o.final_learning_rate + (o.learning_rate - o.final_learning_rate) * 0.5 * (1 + std::cos(std::numbers::pi * std::min(done, 1.0)));
 }
 

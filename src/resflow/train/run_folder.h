@@ -37,7 +37,10 @@ class RunFolder {
   std::ofstream log_;
 };
 
-// Linear warm-up, then a cosine from learning_rate down to final_learning_rate. step counts from 1.
-double learning_rate_at(const TrainOptions& options, int64_t step);
+// Linear warm-up, then a cosine from learning_rate down to final_learning_rate. step counts from 1; progress: how much of the training is behind it.
+double learning_rate_at(const TrainOptions& options, int64_t step, double progress);
+inline double learning_rate_at(const TrainOptions& options, int64_t step) {
+  return learning_rate_at(options, step, static_cast<double>(step) / static_cast<double>(options.steps));
+}
 
 }  // namespace resflow::train

@@ -17,6 +17,7 @@
 #include "resflow/train/gradients.h"
 #include "resflow/train/optimizer.h"
 #include "resflow/train/run_folder.h"
+#include "resflow/train/teacher.h"
 #include "resflow/train/validation.h"
 #include "resflow/weights/load.h"
 
@@ -71,6 +72,8 @@ class Run {
  private:
   void start_weights();
   std::vector<std::pair<std::string, Tensor>> state() const;  // what a checkpoint holds
+  // How much of the training is behind it, 0..1: of its steps, or of its time where that is further on.
+  double progress() const;
   void save(bool export_weights) const;
   void run_validation(const Validation& validation, EventFile& events);
 
@@ -79,7 +82,9 @@ class Run {
   std::unique_ptr<Objective> objective_;
   RunFolder folder_;
   std::optional<AdamW> optimizer_;
+  std::unique_ptr<Teacher> teacher_;
   int64_t step_ = 0;
+  Tensor seconds_ = at::zeros({}, at::kDouble);  // of training, over all sittings
   TrainResult result_;
 };
 
@@ -99,7 +104,13 @@ void Run::start_weights() {
 std::vector<std::pair<std::string, Tensor>> Run::state() const {
   auto out = optimizer_->state();
   for (auto& [name, tensor] : objective_->memory()) out.emplace_back("objective." + name, tensor);
+  if (options_.minutes > 0) out.emplace_back("trainer.seconds", seconds_);
   return out;
+}
+
+double Run::progress() const {
+  const double by_steps = static_cast<double>(step_) / static_cast<double>(options_.steps);
+  return options_.minutes > 0 ? std::max(by_steps, seconds_.item<double>() / (60 * options_.minutes)) : by_steps;
 }
 
 void Run::save(bool export_weights) const {
@@ -131,21 +142,24 @@ void Run::run_validation(const Validation& validation, EventFile& events) {
 }
 
 TrainResult Run::train(const Job& job) {
-  const Dataset dataset(options_);
+  const bool bf16 = parse_dtype(options_.dtype, device_) == at::kBFloat16;
+  if (!options_.teacher.empty()) teacher_ = std::make_unique<Teacher>(options_.teacher, device_, bf16 ? at::kBFloat16 : at::kFloat);
+  const Dataset dataset(options_, teacher_ != nullptr ? teacher_->scale() : 0);
   const Validation validation(options_, device_);
   folder_.open_log(step_);
   EventFile events(folder_.path());
-  const bool bf16 = parse_dtype(options_.dtype, device_) == at::kBFloat16;
   log_info(fmt::format("training {} ({} parameters) on {} images, {}, {}{}", objective_->part(), objective_->module().parameter_count(),
                        dataset.images(), device_.str(), bf16 ? "bf16" : "f32", step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
 
   const auto parameters = optimizer_->parameters();
-  BatchLoader loader(dataset, options_.batch, step_, options_.loaders);
-  auto mark = std::chrono::steady_clock::now();
+  BatchLoader loader(dataset, options_.batch, step_, options_.loaders, device_.is_cuda());
+  auto mark = std::chrono::steady_clock::now(), tick = mark;
   int64_t mark_step = step_;
-  while (step_ < options_.steps) {
+  while (progress() < 1) {
     Batch batch = loader.next();
-    batch = {batch.clean.to(device_), batch.degraded.to(device_)};
+    for (Tensor* tensor : {&batch.clean, &batch.degraded, &batch.taught, &batch.known, &batch.small, &batch.places})
+      if (tensor->defined()) *tensor = tensor->to(device_, /*non_blocking=*/true);
+    if (teacher_ != nullptr) batch = teacher_->teach(std::move(batch));
     Gradients gradients = compute_gradients(*objective_, parameters, batch, step_ * options_.batch, device_.is_cpu() ? options_.workers : 1, bf16);
     const double norm = clip_gradients(gradients.values, options_.clip_norm);
     if (!std::isfinite(gradients.loss) || !std::isfinite(norm))
@@ -153,12 +167,16 @@ TrainResult Run::train(const Job& job) {
                         .problem = fmt::format("the loss is not finite at step {}", step_ + 1),
                         .hint = "Lower learning_rate or clip_norm; the last checkpoint is good"});
     ++step_;
-    optimizer_->step(step_, learning_rate_at(options_, step_), gradients.values);
+    const double rate = learning_rate_at(options_, step_, progress());
+    optimizer_->step(step_, rate, gradients.values);
     if (gradients.pattern.defined()) objective_->absorb(gradients.pattern);
+    seconds_.add_(seconds_since(tick));
+    tick = std::chrono::steady_clock::now();
+    const bool last = progress() >= 1, stop = job.stop.stop_requested();
 
     result_.step = step_;
     result_.loss = gradients.loss;
-    if (step_ % options_.log_every == 0 || step_ == options_.steps) {
+    if (step_ % options_.log_every == 0 || last) {
       const double per_step = seconds_since(mark) / static_cast<double>(step_ - mark_step);
       mark = std::chrono::steady_clock::now();
       mark_step = step_;
@@ -168,15 +186,14 @@ TrainResult Run::train(const Job& job) {
         entry[name] = value;
         events.scalar(step_, "train/" + name, value);
       }
-      entry["learning_rate"] = learning_rate_at(options_, step_);
+      entry["learning_rate"] = rate;
       entry["seconds_per_step"] = per_step;
       folder_.log(entry);
       job.report(
           {.stage = fmt::format("train loss {:.4f}, {:.2f} s a step, waited {:.0f} s for data", gradients.loss, per_step, loader.waited_seconds()),
-           .done = step_,
+           .done = std::max(step_, static_cast<int64_t>(progress() * static_cast<double>(options_.steps))),
            .of = options_.steps});
     }
-    const bool last = step_ == options_.steps, stop = job.stop.stop_requested();
     if (last || stop || step_ % options_.save_every == 0) save(true);
     if (last || (options_.validate_every > 0 && step_ % options_.validate_every == 0)) {
       run_validation(validation, events);

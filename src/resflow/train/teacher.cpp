@@ -1,0 +1,26 @@
+#include "resflow/train/teacher.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+namespace resflow::train {
+
+Teacher::Teacher(const std::string& path, c10::Device device, c10::ScalarType dtype)
+    : network_(models::load_esrgan(weights::TensorFile::open(path), device, dtype)) {
+  if (kMargin % scale() != 0 || network_->multiple() != 1)
+    throw_user_error({.where = "train", .problem = path + ": the teacher's scale does not suit", .wanted = "x4", .got = network_->architecture()});
+}
+
+Batch Teacher::teach(Batch batch) const {
+  if (!batch.small.defined()) return batch;
+  at::NoGradGuard no_grad;
+  const int64_t margin = (batch.small.size(2) * scale() - batch.clean.size(2)) / 2;
+  const Tensor made = network_->forward(batch.small).clamp(0, 1);  // [n, 3, H + 2 margin, W + 2 margin]
+  const Tensor inner = made.narrow(2, margin, batch.clean.size(2)).narrow(3, margin, batch.clean.size(3));
+  if (!batch.taught.defined()) batch.known = at::zeros({batch.clean.size(0)}, batch.clean.options().dtype(at::kBool));
+  batch.taught = (batch.taught.defined() ? batch.taught : batch.clean).index_copy(0, batch.places, inner);
+  batch.known = batch.known.index_fill(0, batch.places, true);
+  return batch;
+}
+
+}  // namespace resflow::train
