@@ -31,10 +31,13 @@ std::function<int()> command_serve(CLI::App& app) {
   app.get_option("--api-key")->envname("RESFLOW_API_KEY");
   app.get_option("--max-body")->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   app.get_option("--job-timeout")->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+  add_options(app, state->serve.captions, "", "Captions");
+  app.get_option("--caption-url")->envname("OPENAI_BASE_URL");
   add_options(app, state->model, "", "Model");
   app.footer(
       "Examples:\n  resflow serve\n  resflow serve --port 0 --data /srv/resflow --max-body 200MB\n"
       "  RESFLOW_API_KEY=... resflow serve --host 0.0.0.0\n"
+      "  resflow serve --captioner openai --caption-url http://127.0.0.1:8080/v1    # jobs without a caption get one\n"
       "The web page is at the address that is printed; docs/server.md has the API.");
   return [state] { return run(*state); };
 }

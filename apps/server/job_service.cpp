@@ -15,6 +15,7 @@
 #include "resflow/restore/batch.h"
 #include "resflow/restore/faithfulness.h"
 #include "resflow/restore/trace_files.h"
+#include "resflow/rewards/panel_check.h"
 #include "server/http_error.h"
 
 namespace resflow::server {
@@ -75,13 +76,14 @@ ReceivedFile::~ReceivedFile() {
   fs::remove(path, ignored);
 }
 
-JobService::JobService(const ServeOptions& options, const fs::path& data, std::unique_ptr<restore::Restorer> restorer)
+JobService::JobService(const ServeOptions& options, const fs::path& data, std::unique_ptr<restore::Restorer> restorer,
+                       std::unique_ptr<captioning::Captioner> captioner)
     : options_(options),
       files_(data),
       store_(files_.database(), kMostAttempts),
       fingerprint_(restorer->fingerprint()),
       model_name_("compact"),
-      worker_(std::move(restorer), options_, store_, files_, feed_, metrics_) {
+      worker_({.restorer = std::move(restorer), .captioner = std::move(captioner)}, options_, store_, files_, feed_, metrics_) {
   files_.remove_leftovers(store_.ids());
   worker_.start();
   house_ = std::thread([this] { keep_house(); });
@@ -133,6 +135,8 @@ std::vector<JobRecord> JobService::submit(const ReceivedFile& picture, std::vect
   std::vector<JobRecord> jobs;
   for (auto& wanted : options) {
     wanted.check();
+    if (wanted.search.strategy != "none")
+      rewards::check_needs(wanted.search.rewards, !wanted.restore.caption.empty() || options_.captions.captioner != "none");
     wanted.fit(info, options_);
     jobs.push_back({.id = new_job_id(),
                     .priority = wanted.priority,

@@ -49,7 +49,9 @@ struct SentFile {
 // May be used from several threads. What goes wrong with a request is thrown as HttpError or UserError.
 class JobService {
  public:
-  JobService(const ServeOptions& options, const std::filesystem::path& data, std::unique_ptr<restore::Restorer> restorer);
+  // captioner: says what a picture shows where its job does not; may be null.
+  JobService(const ServeOptions& options, const std::filesystem::path& data, std::unique_ptr<restore::Restorer> restorer,
+             std::unique_ptr<captioning::Captioner> captioner);
   ~JobService();
 
   const ServeOptions& options() const { return options_; }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "resflow/captioning/options.h"
 #include "resflow/core/fields.h"
 
 namespace resflow::server {
@@ -23,6 +24,7 @@ struct ServeOptions {
   int64_t keep_jobs = 500;
   double grace = 10;
   std::vector<std::string> allowed_host, cors_origin;
+  captioning::CaptionOptions captions;  // of jobs that bring none; fields of their own
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {

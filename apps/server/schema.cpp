@@ -6,8 +6,12 @@ namespace resflow::server {
 
 Json options_schema(const ServeOptions& limits) {
   const JobOptions defaults;
+  Json restoring = describe_fields(defaults.restore);
+  if (limits.captions.captioner != "none")
+    for (auto& field : restoring)
+      if (field["name"] == "caption") field["help"] = field["help"].get<std::string>() + "; empty = the server has the picture described";
   return {{"groups",
-           {{{"name", "restore"}, {"title", "Restoring"}, {"fields", describe_fields(defaults.restore)}},
+           {{{"name", "restore"}, {"title", "Restoring"}, {"fields", restoring}},
             {{"name", "search"}, {"title", "Search"}, {"fields", describe_fields(defaults.search)}},
             {{"name", "files"}, {"title", "Files"}, {"fields", describe_fields(defaults.files)}}}},
           {"priority", {{"minimum", -kMostPriority}, {"maximum", kMostPriority}, {"default", 0}}},

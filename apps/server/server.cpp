@@ -4,6 +4,8 @@
 
 #include <thread>
 
+#include "resflow/captioning/captioner.h"
+#include "resflow/core/error.h"
 #include "server/openapi.h"
 #include "server/routes.h"
 
@@ -12,11 +14,15 @@ namespace resflow::server {
 void serve(const ServeOptions& options, const restore::ModelOptions& model, const std::stop_token& stop,
            const std::function<void(const std::string& url)>& on_ready) {
   check_fields(options);
+  if (options.captions.captioner == "sidecar")
+    throw_user_error(
+        {.where = "--captioner", .problem = "pictures that are sent bring no files along", .wanted = "none or openai", .got = "sidecar"});
+  auto captioner = captioning::make_captioner(options.captions);
   const Access access(options);
   Listener listener(options.max_connections);
   const int port = listener.bind(options.host, static_cast<int>(options.port));  // before the model: it takes longer to load
   const std::filesystem::path data = options.data.empty() ? default_data_folder() : std::filesystem::path(options.data);
-  JobService jobs(options, data, std::make_unique<restore::Restorer>(model));
+  JobService jobs(options, data, std::make_unique<restore::Restorer>(model), std::move(captioner));
 
   std::vector<Route> routes;
   for (auto& some : {service_routes(jobs), job_routes(jobs), event_routes(jobs), openai_routes(jobs), sdapi_routes(jobs)})

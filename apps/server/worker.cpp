@@ -22,9 +22,8 @@ double seconds_since(Clock::time_point then) { return std::chrono::duration<doub
 
 }  // namespace
 
-Worker::Worker(std::unique_ptr<restore::Restorer> restorer, const ServeOptions& options, JobStore& store, const JobFiles& files, Feed& feed,
-               Metrics& metrics)
-    : restorer_(std::move(restorer)),
+Worker::Worker(Workers workers, const ServeOptions& options, JobStore& store, const JobFiles& files, Feed& feed, Metrics& metrics)
+    : workers_(std::move(workers)),
       options_(options),
       store_(store),
       files_(files),
@@ -167,7 +166,7 @@ void Worker::restore(JobRecord& job) {
     const std::lock_guard lock(mutex_);
     stop = stop_.get_token();
   }
-  const JobOptions options = JobOptions::from_json(job.options);
+  JobOptions options = JobOptions::from_json(job.options);
   const auto source_file = files_.source(job);
   const image::Picture source = image::read_picture(source_file, {.max_pixels = static_cast<double>(options_.max_pixels)});
   const Job task{.on_progress =
@@ -176,6 +175,11 @@ void Worker::restore(JobRecord& job) {
                        report(job, progress);
                      },
                  .stop = stop};
+  auto notes = source.notes;
+  if (workers_.captioner && options.restore.caption.empty()) {
+    task.report({.stage = "caption"});
+    for (auto& note : add_caption({.file = source_file, .picture = source}, task, options.restore.caption)) notes.push_back(std::move(note));
+  }
 
   std::optional<restore::TraceWriter> writer;
   restore::SearchWatch watch;
@@ -191,12 +195,11 @@ void Worker::restore(JobRecord& job) {
     shown = Clock::now();
     feed_.add_preview(job.id);
   };
-  auto restored = restorer_->restore(source, options.restore, options.search, task, watch);
+  auto restored = workers_.restorer->restore(source, options.restore, options.search, task, watch);
   task.throw_if_stopped();
   mask_restored(files_, job, options_, restored);
 
   const auto result = files_.result(job);
-  auto notes = source.notes;
   notes.insert(notes.end(), restored.notes.begin(), restored.notes.end());
   for (auto& note : restore::write_restored(result, restored, options.files)) notes.push_back(std::move(note));
   if (writer) writer->write(restored, source_file, result);
@@ -207,6 +210,15 @@ void Worker::restore(JobRecord& job) {
                 {"height", restored.picture.pixels.size(1)},
                 {"format", options.files.format},
                 {"bytes", std::filesystem::file_size(result)}};
+}
+
+std::vector<std::string> Worker::add_caption(const restore::CaptionedPicture& of, const Job& task, std::string& caption) const {
+  try {
+    caption = restore::caption_of(*workers_.captioner, *workers_.restorer, of, task);
+    return {};
+  } catch (const UserError& error) {  // without one it goes on, unless a reward asks for it, which then says so
+    return {std::string("no caption: ") + error.what()};
+  }
 }
 
 void Worker::report(const JobRecord& job, const Progress& progress) {

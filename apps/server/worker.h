@@ -8,7 +8,9 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "resflow/restore/caption.h"
 #include "resflow/restore/restorer.h"
 #include "server/feed.h"
 #include "server/job_files.h"
@@ -18,11 +20,15 @@
 
 namespace resflow::server {
 
+// What works on the pictures: used by the worker's thread only, from start() on.
+struct Workers {
+  std::unique_ptr<restore::Restorer> restorer;
+  std::unique_ptr<captioning::Captioner> captioner;  // null: jobs have the captions that they bring
+};
+
 class Worker {
  public:
-  // restorer: used by the worker's thread only, from start() on.
-  Worker(std::unique_ptr<restore::Restorer> restorer, const ServeOptions& options, JobStore& store, const JobFiles& files, Feed& feed,
-         Metrics& metrics);
+  Worker(Workers workers, const ServeOptions& options, JobStore& store, const JobFiles& files, Feed& feed, Metrics& metrics);
   ~Worker();
 
   void start();
@@ -39,11 +45,13 @@ class Worker {
   void loop();
   void work(JobRecord& job);
   void restore(JobRecord& job);
+  // Has the picture captioned, as `resflow restore --captioner` does. -> why that failed, or nothing.
+  std::vector<std::string> add_caption(const restore::CaptionedPicture& of, const Job& task, std::string& caption) const;
   void report(const JobRecord& job, const Progress& progress);
   void end(JobRecord& job);
   void interrupt(Why why);
 
-  std::unique_ptr<restore::Restorer> restorer_;
+  const Workers workers_;
   const ServeOptions& options_;
   JobStore& store_;
   const JobFiles& files_;

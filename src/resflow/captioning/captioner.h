@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "resflow/captioning/options.h"
@@ -14,12 +15,14 @@ namespace resflow::captioning {
 struct CaptionRequest {
   std::filesystem::path file;      // the picture's; its sidecar stands beside it
   std::function<Tensor()> pixels;  // [3, h, w], 0..1, sRGB; asked for only where the words depend on them
+  std::stop_token stop;            // ends the waiting for an answer
 };
 
 class Captioner {
  public:
   virtual ~Captioner() = default;
-  // One line of text, never empty. Throws UserError: no sidecar, no server, an answer without words. May be called from one thread at a time.
+  // One line of text, never empty. Throws UserError: no sidecar, no server, an answer without words; Cancelled. May be called from one thread at a
+  // time.
   virtual std::string caption(const CaptionRequest& request) const = 0;
 };
 

@@ -5,8 +5,9 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdlib>
-#include <thread>
+#include <mutex>
 
 #include "resflow/captioning/caption_cache.h"
 #include "resflow/captioning/captioner.h"
@@ -105,7 +106,7 @@ class OpenAi final : public Captioner {
         jpeg);
     if (auto known = cache_.find(key)) return *known;
     const Json question = {
-        {"model", model()},
+        {"model", model(request.stop)},
         {"temperature", 0},
         {"seed", 0},
         {"max_tokens", options_.tokens},
@@ -115,7 +116,7 @@ class OpenAi final : public Captioner {
              {{{"role", "user"},
                {"content", Json::array({{{"type", "text"}, {"text", options_.prompt}},
                                         {{"type", "image_url"}, {"image_url", {{"url", "data:image/jpeg;base64," + encode_base64(jpeg)}}}}})}}})}};
-    const Json answer = asked([&](httplib::Client& client) {
+    const Json answer = asked(request.stop, [&](httplib::Client& client) {
       return client.Post((address_.path + "/chat/completions").c_str(), headers_, question.dump(-1, ' ', false, Json::error_handler_t::replace),
                          "application/json");
     });
@@ -131,19 +132,19 @@ class OpenAi final : public Captioner {
   }
 
   // Asked once: the first model that the server lists.
-  const std::string& model() const {
+  const std::string& model(const std::stop_token& stop) const {
     if (!options_.model.empty()) return options_.model;
     if (!listed_.empty()) return listed_;
-    const Json models = asked([&](httplib::Client& client) { return client.Get((address_.path + "/models").c_str(), headers_); });
+    const Json models = asked(stop, [&](httplib::Client& client) { return client.Get((address_.path + "/models").c_str(), headers_); });
     const Json data = models.is_object() ? models.value("data", Json::array()) : Json::array();
     if (!data.is_array() || data.empty() || !data[0].is_object() || !data[0].value("id", Json()).is_string())
       fail("lists no model", models.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 200), "Name one with --caption-model");
     return listed_ = data[0]["id"].get<std::string>();
   }
 
-  // Sends until there is an answer: again where the server is not there, busy, too slow or broken (429, 5xx).
+  // Sends until there is an answer: again where the server is not there, busy, too slow or broken (429, 5xx). Throws Cancelled.
   template <class Send>
-  Json asked(Send&& send) const {
+  Json asked(const std::stop_token& stop, Send&& send) const {
     double pause = kFirstPause;
     for (int64_t tries_left = options_.retries;; --tries_left) {
       httplib::Client client(address_.host);
@@ -151,7 +152,12 @@ class OpenAi final : public Captioner {
       client.set_read_timeout(Seconds(options_.timeout));
       client.set_write_timeout(Seconds(options_.timeout));
       client.set_follow_location(true);
-      const httplib::Result reply = send(client);
+      const httplib::Result reply = [&] {
+        const std::stop_callback hang_up(stop, [&client] { client.stop(); });
+        if (stop.stop_requested()) throw Cancelled();
+        return send(client);
+      }();
+      if (stop.stop_requested()) throw Cancelled();
       if (reply && reply->status == 200) {
         if (reply->body.size() > kMostAnswer) fail("the answer is too large", fmt::format("{} bytes", reply->body.size()));
         Json json = Json::parse(reply->body, nullptr, /*allow_exceptions=*/false);
@@ -161,9 +167,16 @@ class OpenAi final : public Captioner {
       const bool passing = !reply || reply->status == 429 || reply->status >= 500;
       if (!passing || tries_left == 0) refuse(reply);
       if (reply && reply->has_header("Retry-After")) pause = std::max(pause, std::atof(reply->get_header_value("Retry-After").c_str()));
-      std::this_thread::sleep_for(Seconds(std::min(pause, kLongestPause)));
+      wait(stop, std::min(pause, kLongestPause));
       pause *= 2;
     }
+  }
+
+  static void wait(const std::stop_token& stop, double seconds) {
+    std::mutex mutex;
+    std::condition_variable_any never;
+    std::unique_lock lock(mutex);
+    never.wait_for(lock, stop, Seconds(seconds), [] { return false; });
   }
 
   [[noreturn]] void refuse(const httplib::Result& reply) const {

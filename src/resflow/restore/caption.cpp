@@ -21,7 +21,7 @@ std::string caption_of(const captioning::Captioner& captioner, const Restorer& r
     colours.pixels = of.picture.pixels;
     return restorer.restore(colours, options, Job{.stop = job.stop}).picture.pixels;
   };
-  return captioner.caption({.file = of.file, .pixels = cleaned});
+  return captioner.caption({.file = of.file, .pixels = cleaned, .stop = job.stop});
 }
 
 }  // namespace resflow::restore

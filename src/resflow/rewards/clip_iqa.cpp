@@ -45,16 +45,16 @@ Tensor prompt_tokens(int64_t length) {
 
 Tensor unit(const Tensor& x) { return x / at::linalg_vector_norm(x, 2, at::IntArrayRef{1}, true); }
 
-std::filesystem::path find_weights() {
-  return find_public_file({.name = "RN50.pt",
-                           .origin = "https://github.com/openai/CLIP (clip/clip.py lists the address of RN50)",
-                           .licence = "MIT; the published file is TorchScript: save its state_dict(), see docs/rewards.md"},
-                          {"RN50.safetensors"});
+PublicFile weights_file() {
+  return {.name = "RN50.pt",
+          .origin = "https://github.com/openai/CLIP (clip/clip.py lists the address of RN50)",
+          .licence = "MIT; the published file is TorchScript: save its state_dict(), see docs/rewards.md",
+          .other_names = {"RN50.safetensors"}};
 }
 
 class ClipIqa final : public Reward {
  public:
-  ClipIqa() : ClipIqa(text::ClipFile::open(find_weights())) {}
+  ClipIqa() : ClipIqa(text::ClipFile::open(find_public_file(weights_file()))) {}
   explicit ClipIqa(const text::ClipFile& file) : trunk_(file) {
     const text::ClipTextModel text(file);
     const Tensor tokens = prompt_tokens(text.context());
@@ -86,5 +86,7 @@ class ClipIqa final : public Reward {
 }  // namespace
 
 Entry<Reward> reward_clip_iqa() { return entry<Reward, ClipIqa>("clip-iqa", "How good it looks to CLIP RN50: CLIP-IQA, five pairs of prompts"); }
+
+PublicNeeds reward_clip_iqa_needs() { return {.files = {weights_file()}}; }
 
 }  // namespace resflow::rewards

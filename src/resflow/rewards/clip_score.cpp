@@ -15,9 +15,11 @@ namespace {
 
 constexpr double kScale = 2.5;
 
+PublicFile towers() { return clip_folder("clip-vit-base-patch32"); }
+
 class ClipScore final : public Reward {
  public:
-  ClipScore() : ClipScore(find_public_file(clip_folder("clip-vit-base-patch32"))) {}
+  ClipScore() : ClipScore(find_public_file(towers())) {}
   explicit ClipScore(const std::filesystem::path& folder)
       : tokenizer_(text::ClipTokenizer::load(folder)), text_(text::ClipFile::open(folder)), tower_(SharedClipVision::of(folder)) {
     if (!text_.has_projection() || text_.embedding_width() != tower_->width())
@@ -55,5 +57,6 @@ class ClipScore final : public Reward {
 }  // namespace
 
 Entry<Reward> reward_clip_score() { return entry<Reward, ClipScore>("clip-score", "Does it show what --caption says? CLIPScore on CLIP B/32"); }
+PublicNeeds reward_clip_score_needs() { return {.files = {towers()}, .caption = true}; }
 
 }  // namespace resflow::rewards

@@ -11,12 +11,14 @@
 namespace resflow::rewards {
 namespace {
 
+PublicFile weights_file() {
+  return {.name = "compact-iqa.safetensors", .origin = "`resflow train configs/iqa.toml`: its weights.safetensors", .licence = "yours"};
+}
+
 class CompactIqa final : public Reward {
  public:
   CompactIqa() {
-    const auto path = find_public_file(
-        {.name = "compact-iqa.safetensors", .origin = "`resflow train configs/iqa.toml`: its weights.safetensors", .licence = "yours"});
-    weights::load_strict(network_, weights::TensorFile::open(path), "iqa.", {.dtype = at::kFloat, .device = at::kCPU});
+    weights::load_strict(network_, weights::TensorFile::open(find_public_file(weights_file())), "iqa.", {.dtype = at::kFloat, .device = at::kCPU});
   }
 
   Tensor score(const Tensor& images, const RewardContext&) const override {
@@ -40,5 +42,6 @@ class CompactIqa final : public Reward {
 Entry<Reward> reward_compact_iqa() {
   return entry<Reward, CompactIqa>("compact-iqa", "A small network's estimate of how the picture looks beside the clean one, which it does not see");
 }
+PublicNeeds reward_compact_iqa_needs() { return {.files = {weights_file()}}; }
 
 }  // namespace resflow::rewards

@@ -40,19 +40,20 @@ class Encoders : public nn::Module {
   BlipText text;
 };
 
-std::filesystem::path find_weights() {
-  return find_public_file({.name = "ImageReward/ImageReward.pt", .origin = "https://huggingface.co/THUDM/ImageReward", .licence = "Apache-2.0"});
+PublicFile weights_file() {
+  return {.name = "ImageReward/ImageReward.pt", .origin = "https://huggingface.co/THUDM/ImageReward", .licence = "Apache-2.0"};
 }
 
-std::filesystem::path find_vocabulary() {
-  return find_public_file(
-      {.name = "ImageReward/vocab.txt", .origin = "https://huggingface.co/google-bert/bert-base-uncased (vocab.txt)", .licence = "Apache-2.0"});
+PublicFile vocabulary_file() {
+  return {.name = "ImageReward/vocab.txt", .origin = "https://huggingface.co/google-bert/bert-base-uncased (vocab.txt)", .licence = "Apache-2.0"};
 }
 
 class ImageReward final : public Reward {
  public:
   // BLIP puts two words behind BERT's vocabulary; ImageReward uses neither.
-  ImageReward() : ImageReward(text::BertTokenizer::load(find_vocabulary(), {"[DEC]", "[ENC]"}), weights::TensorFile::open(find_weights())) {}
+  ImageReward()
+      : ImageReward(text::BertTokenizer::load(find_public_file(vocabulary_file()), {"[DEC]", "[ENC]"}),
+                    weights::TensorFile::open(find_public_file(weights_file()))) {}
 
   // One caption a search: without padding, which attention would leave out anyway.
   Tensor score(const Tensor& images, const RewardContext& context) const override {
@@ -70,7 +71,7 @@ class ImageReward final : public Reward {
   ImageReward(text::BertTokenizer tokenizer, const weights::TensorFile& file)
       : tokenizer_(std::move(tokenizer)), head_(AestheticHead::load(file, "mlp.layers.")), encoders_(file) {
     if (tokenizer_.size() != encoders_.text.words())
-      throw_user_error({.where = find_vocabulary().string(),
+      throw_user_error({.where = find_public_file(vocabulary_file()).string(),
                         .problem = "not the vocabulary of ImageReward.pt",
                         .wanted = fmt::format("{} words", encoders_.text.words() - 2),
                         .got = std::to_string(tokenizer_.size() - 2)});
@@ -92,5 +93,7 @@ class ImageReward final : public Reward {
 Entry<Reward> reward_image_reward() {
   return entry<Reward, ImageReward>("image-reward", "Would people choose it for --caption? ImageReward 1.0 on BLIP");
 }
+
+PublicNeeds reward_image_reward_needs() { return {.files = {weights_file(), vocabulary_file()}, .caption = true}; }
 
 }  // namespace resflow::rewards

@@ -6,8 +6,18 @@
 
 #include "resflow/core/registry.h"
 #include "resflow/rewards/panel_check.h"
+#include "resflow/rewards/public_file.h"
 
 namespace resflow::rewards {
+
+#define RESFLOW_REWARD(name)
+#define RESFLOW_PUBLIC_REWARD(name) \
+  Entry<Reward> reward_##name();    \
+  PublicNeeds reward_##name##_needs();
+#include "resflow/rewards/reward_list.inc"
+#undef RESFLOW_REWARD
+#undef RESFLOW_PUBLIC_REWARD
+
 namespace {
 
 [[noreturn]] void complain(const std::string& problem, const std::string& wanted, const std::string& got, const std::string& hint = "") {
@@ -19,7 +29,35 @@ void check_count(const char* what, size_t values, size_t names) {
     complain(fmt::format("wrong number of {}", what), fmt::format("none, or one for each of the {} rewards", names), std::to_string(values));
 }
 
+[[noreturn]] void complain_of_no_caption(const std::string& name) {
+  complain("'" + name + "' needs to know what the picture shows", "a caption", "none", "Add --caption \"...\"");
+}
+
+struct NamedNeeds {
+  std::string name;
+  PublicNeeds needs;
+};
+
+const std::vector<NamedNeeds>& public_needs() {
+  static const std::vector<NamedNeeds> all = {
+#define RESFLOW_REWARD(id)
+#define RESFLOW_PUBLIC_REWARD(id) {reward_##id().name, reward_##id##_needs()},
+#include "resflow/rewards/reward_list.inc"
+#undef RESFLOW_REWARD
+#undef RESFLOW_PUBLIC_REWARD
+  };
+  return all;
+}
+
 }  // namespace
+
+void check_needs(std::span<const std::string> names, bool captioned) {
+  for (const auto& [name, needs] : public_needs()) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) continue;
+    for (const auto& file : needs.files) find_public_file(file);
+    if (needs.caption && !captioned) complain_of_no_caption(name);
+  }
+}
 
 void check_panel(std::span<const std::string> names, std::span<const double> weights, std::span<const double> gates) {
   if (names.empty()) complain("no reward", "at least one", "none");
@@ -44,8 +82,7 @@ Panel::Panel(std::span<const std::string> names, std::span<const double> weights
     if (!weights.empty()) judge.weight = weights[i];
     if (!gates.empty()) judge.gate = gates[i];
     std::shared_ptr<const Reward> reward = reward_registry().make(names[i]);
-    if (reward->needs_prompt() && prompt_.empty())
-      complain("'" + names[i] + "' needs to know what the picture shows", "a caption", "none", "Add --caption \"...\"");
+    if (reward->needs_prompt() && prompt_.empty()) complain_of_no_caption(names[i]);
     members_.push_back({std::move(judge), std::move(reward)});
   }
 }

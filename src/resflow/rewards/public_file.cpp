@@ -2,15 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <vector>
-
 #include "resflow/core/data_path.h"
 #include "resflow/core/error.h"
 
 namespace resflow::rewards {
 
-std::filesystem::path find_public_file(const PublicFile& file, std::initializer_list<std::string> other_names) {
-  for (const auto& name : other_names) {
+std::filesystem::path find_public_file(const PublicFile& file) {
+  for (const auto& name : file.other_names) {
     try {
       return data_file("rewards/" + name);
     } catch (const UserError&) {  // the first name's complaint tells the folders
@@ -20,7 +18,7 @@ std::filesystem::path find_public_file(const PublicFile& file, std::initializer_
     return data_file("rewards/" + file.name);
   } catch (const UserError& error) {
     std::string others;
-    for (const auto& name : other_names) others += " or " + name;
+    for (const auto& name : file.other_names) others += " or " + name;
     throw UserError(fmt::format("{} rewards/{}{} is not shipped with resflow. It is published at {} ({}).", error.what(), file.name, others,
                                 file.origin, file.licence));
   }

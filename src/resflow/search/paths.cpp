@@ -25,6 +25,7 @@ class Paths final : public Strategy {
     const auto& o = run.options();
     const int64_t bottom = nearest_step(run, o.path_start, 1);
     const double down = run.calls_to_reach(0, bottom) + 1;
+    run.expect(expected_calls(run, bottom, down));
     int64_t count = o.candidates;
     while (count > 1 && !run.affords(static_cast<double>(count) * down + run.calls_to_finish(bottom))) --count;
     Group beams;
@@ -58,6 +59,21 @@ class Paths final : public Strategy {
   static Excursion excursion(const Run& run, const Candidate& parent) {
     const int64_t up = std::min(nearest_step(run, parent.sigma + run.options().path_forward, 1), parent.step);
     return {up, std::max(nearest_step(run, run.sigma(up) - run.options().path_backward, 1), parent.step)};
+  }
+
+  // As if no budget cut it short; for the progress report.
+  static double expected_calls(const Run& run, int64_t bottom, double down) {
+    const auto& o = run.options();
+    const int64_t survivors = std::min(o.survivors, o.candidates);
+    const auto children = static_cast<double>(o.candidates - (o.elitism ? survivors : 0));
+    double calls = static_cast<double>(o.candidates) * down;
+    int64_t at = bottom;
+    for (int64_t round = 0; round < o.rounds; ++round) {
+      const auto [up, next] = excursion(run, {.step = at, .sigma = run.sigma(at)});
+      calls += children * (run.calls_to_reach(up, next) + 1);
+      at = next;
+    }
+    return calls + static_cast<double>(survivors) * run.calls_to_finish(at);
   }
 
   // Children at their bottom, parents among them with elitism. Empty where the budget does not suffice.

@@ -27,13 +27,15 @@ class Rollover final : public Strategy {
     while (particles > 1 && !run.affords(static_cast<double>(particles + steps - 1))) --particles;
     Group starts;
     for (int64_t i = 0; i < particles; ++i) starts.push_back(run.start(static_cast<uint64_t>(i)));
+    double quota = static_cast<double>(o.candidates), rolled = 0;
+    const auto expected = [&] { return static_cast<double>(particles) + quota * static_cast<double>(steps - 1); };
+    run.expect(expected());
     run.look_ahead(starts, 0);
     run.judge(starts, 0);
     Candidate at = run.select(starts, 1, 0).front(), best = at;
     run.set_lead(at);
-    double quota = static_cast<double>(o.candidates), rolled = 0;
     if (steps > 1 && std::isfinite(run.calls_left())) quota = std::max(1.0, std::floor(run.calls_left() / static_cast<double>(steps - 1)));
-    run.expect(static_cast<double>(particles) + quota * static_cast<double>(steps - 1));
+    run.expect(expected());
 
     for (int64_t k = 0; k + 1 < steps; ++k) {
       const double allowed = quota + rolled, after = static_cast<double>(steps - 2 - k);  // each later step needs one

@@ -78,7 +78,8 @@ Tensor Run::call(const Tensor& z, double sigma) {
   if (options_.budget > 0 && (calls_ + count) * problem_.cost_per_sample > options_.budget + kRounding) throw SearchEnded{"budget"};
   calls_ += count;
   Tensor v = problem_.velocity(z, sigma);
-  problem_.job.report({.stage = "search", .done = std::llround(nfe()), .of = std::llround(std::max(expected_, 0.0))});
+  const double expected = std::max(0.0, options_.budget > 0 ? std::min(expected_, options_.budget) : expected_);
+  problem_.job.report({.stage = "search", .done = std::llround(nfe()), .of = std::llround(expected)});
   return v;
 }
 
