@@ -2,12 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include "resflow/nn/allocation_meter.h"
 #include "resflow/nn/ggml_unpack.h"
 
 namespace resflow::nn {
 namespace {
 
 Tensor unpacked(const QuantFormat& format, const Tensor& stored) {
+  if (stored.is_meta() && AllocationMeter::stands_for() == c10::kCPU)
+    return at::empty({stored.size(0), stored.size(1) / format.bytes * format.block}, stored.options().dtype(at::kFloat));
   if (!stored.is_cpu()) return unpack_on_device(format, stored);
   const Tensor bytes = stored.contiguous();
   const Tensor out = at::empty({bytes.size(0), bytes.size(1) / format.bytes * format.block}, at::kFloat);
