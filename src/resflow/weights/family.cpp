@@ -22,7 +22,7 @@ constexpr std::string_view kMetric = "a measure of `resflow eval` (docs/metrics.
 
 constexpr std::string_view kRemover = "`resflow restore --dr-file` (docs/real-esrgan.md)";
 
-constexpr std::array<Rule, 26> kRules = {{
+constexpr std::array<Rule, 28> kRules = {{
     {{"compact", "the compact model", "`resflow restore --model`"}, "flow.conv_out.weight", "dr."},
     {{"compact-part", "the compact model's degradation remover alone", "`resflow merge`, `resflow train`"}, "dr.blocks.0.conv1.weight", "", "flow."},
     {{"compact-part", "the compact model's flow alone", "`resflow merge`, `resflow train --init-from`"}, "flow.conv_out.weight", "", "dr."},
@@ -35,6 +35,12 @@ constexpr std::array<Rule, 26> kRules = {{
     {{"t5-encoder", "T5's encoder, llama.cpp's naming", kText}, "enc.blk.0.attn_q.weight"},
     {{"clip", "CLIP, both towers", kReward}, "text_model.encoder.layers.0.mlp.fc1.weight", "vision_model."},
     {{"clip-text", "CLIP's text tower", kText}, "text_model.encoder.layers.0.mlp.fc1.weight", "", "vision_model."},
+    // transformers 5 saves a tower that is alone without "text_model." or "vision_model.".
+    {{"clip-text", "CLIP's text tower, transformers 5's naming", kText},
+     "embeddings.token_embedding.weight",
+     "encoder.layers.0.mlp.fc1.",
+     "text_model."},
+    {{"clip-vision", "CLIP's vision tower", kNone}, "embeddings.class_embedding", "pre_layrnorm.", "text_model."},
     {{"clip", "CLIP, OpenAI's naming", kReward}, "visual.conv1.weight", "transformer.resblocks."},
     {{"autoencoder", "AutoencoderKL, diffusers' naming", kFlux}, "decoder.up_blocks.0.resnets.0.conv1.weight"},
     {{"autoencoder", "AutoencoderKL, BFL's naming", kFlux}, "decoder.up.0.block.0.conv1.weight"},

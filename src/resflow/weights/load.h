@@ -27,7 +27,16 @@ struct Conversion {
   // Matrices of linear maps and embeddings stay as the file has them and are converted for each use (nn/quantised_weight.h). Always so where the
   // file is quantised or of several types: then `dtype`, or float32, is what everything else becomes and what is computed in.
   bool keep_stored = false;
+  // Matrices become `dtype` (or float32) once and for all, where the file is quantised too: more memory, less work for each use.
+  bool widen = false;
 };
+
+// Bytes of a module's tensors: those that stay the file's own mapped ones, and those of memory of their own.
+struct Footprint {
+  int64_t mapped = 0, copied = 0;
+};
+// What bind() would take, found without reading a tensor or touching the module. On another device than the CPU, everything is copied.
+Footprint footprint(const nn::Module& module, const TensorFile& file, const std::string& prefix = "", const Conversion& conversion = {});
 
 // Fills every slot that the file has a tensor for: the file's `prefix + name` goes to the module's `name` ("dr." for a part of a
 // larger file). Slots are replaced, so bind before an optimiser takes hold of them; whether a slot requires a gradient is kept.

@@ -82,6 +82,7 @@ class Scaled final : public TensorSource {
     out.scale = scale(name);
     return out;
   }
+  std::vector<std::string_view> mapped(std::string_view name) const override { return source_->mapped(name); }
   Tensor get(std::string_view name) const override {
     refuse(name);
     const Tensor by = scale(name), numbers = source_->get(name);

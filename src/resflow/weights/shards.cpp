@@ -43,6 +43,7 @@ class Shards final : public TensorSource {
   Tensor get(std::string_view name) const override { return holder(name).get(name); }
   bool quantised(std::string_view name) const override { return holder(name).quantised(name); }
   nn::QuantisedWeight stored(std::string_view name) const override { return holder(name).stored(name); }
+  std::vector<std::string_view> mapped(std::string_view name) const override { return holder(name).mapped(name); }
 
   const TensorFile& holder(std::string_view name) const {
     const auto found = holders_.find(name);

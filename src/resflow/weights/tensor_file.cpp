@@ -61,6 +61,12 @@ class OneFile final : public TensorSource, public std::enable_shared_from_this<O
   Tensor get(std::string_view name) const override;
   bool quantised(std::string_view name) const override { return entry(name).quantised != nullptr || at::isFloat8Type(entry(name).dtype); }
   nn::QuantisedWeight stored(std::string_view name) const override;
+  std::vector<std::string_view> mapped(std::string_view name) const override {
+    const TensorEntry& found = entry(name);
+    const auto blocks = [&] { return c10::multiply_integers(found.shape) / found.quantised->block * found.quantised->bytes; };
+    const uint64_t bytes = found.quantised != nullptr ? static_cast<uint64_t>(blocks()) : extent_bytes(found);
+    return {{file_.data() + found.begin, bytes}};
+  }
 
  private:
   const TensorEntry& entry(std::string_view name) const {
@@ -136,6 +142,7 @@ std::string TensorFile::stored_type(std::string_view name) const { return source
 const std::map<std::string, std::string>& TensorFile::metadata() const { return source_->metadata(); }
 Tensor TensorFile::get(std::string_view name) const { return source_->get(name); }
 bool TensorFile::quantised(std::string_view name) const { return source_->quantised(name); }
+std::vector<std::string_view> TensorFile::mapped(std::string_view name) const { return source_->mapped(name); }
 nn::QuantisedWeight TensorFile::stored(std::string_view name) const {
   TORCH_CHECK(shape(name).size() == 2, "stored: '", std::string(name), "' is not a matrix");
   return source_->stored(name);

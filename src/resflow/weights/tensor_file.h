@@ -48,6 +48,8 @@ class TensorFile {
   bool quantised(std::string_view name) const;
   // A matrix as the file has it, blocks and scales and all; a view of the mapping where get() is one, and of blocks always.
   nn::QuantisedWeight stored(std::string_view name) const;
+  // The bytes of the mapping that hold the tensor, in order, for those who want to know of them without touching them. Empty: it is in no mapping.
+  std::vector<std::string_view> mapped(std::string_view name) const;
 
  private:
   std::shared_ptr<const TensorSource> source_;

@@ -21,6 +21,7 @@ class TensorSource {
   virtual Tensor get(std::string_view name) const = 0;
   virtual bool quantised(std::string_view name) const { return c10::isFloat8Type(dtype(name)); }
   virtual nn::QuantisedWeight stored(std::string_view name) const { return {.stored = get(name)}; }
+  virtual std::vector<std::string_view> mapped(std::string_view) const { return {}; }
 };
 
 // "[safetensors] FILE: no tensor 'x'. Did you mean 'y'?"

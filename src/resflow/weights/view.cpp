@@ -110,6 +110,17 @@ class View final : public TensorSource {
     if (out.scale.defined()) out.scale = at::cat(scales);
     return out;
   }
+  std::vector<std::string_view> mapped(std::string_view name) const override {
+    std::vector<std::string_view> out;
+    for (const auto& part : item(name).rows)
+      for (const auto bytes : file_.mapped(part.name)) {
+        const auto shape = file_.shape(part.name);
+        const bool whole = part.count < 0 || shape.empty() || shape[0] == 0;
+        const size_t row = whole ? bytes.size() : bytes.size() / static_cast<size_t>(shape[0]);
+        out.push_back(whole ? bytes : bytes.substr(static_cast<size_t>(part.begin) * row, static_cast<size_t>(part.count) * row));
+      }
+    return out;
+  }
   Tensor get(std::string_view name) const override {
     const Item& found = item(name);
     const auto type = dtype(name);
