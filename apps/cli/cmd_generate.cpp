@@ -6,6 +6,7 @@
 #include "command.h"
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
+#include "resflow/core/memory_use.h"
 #include "resflow/generate/picture_file.h"
 
 namespace resflow::cli {
@@ -15,6 +16,7 @@ struct State {
   std::string prompt, output, image, reference;
   bool json = false;
   generate::ModelOptions model;
+  generate::MemoryOptions memory;
   generate::GenerateOptions options;
   image::EncodeOptions encode;
   image::DecodeLimits limits;
@@ -29,6 +31,7 @@ Tensor pixels_of(const std::string& path, const image::DecodeLimits& limits) {
 
 int run(State& state) {
   check_fields(state.model);
+  check_fields(state.memory);
   check_fields(state.options);
   check_fields(state.encode);
   check_fields(state.limits);
@@ -38,11 +41,15 @@ int run(State& state) {
         {.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + state.encode.format, .got = state.output});
   create_folder(files.front().parent_path());
 
-  generate::Generator generator(state.model);
+  generate::Generator generator(state.model, state.memory);
   const generate::Request request{
       .prompt = state.prompt, .image = pixels_of(state.image, state.limits), .reference = pixels_of(state.reference, state.limits)};
   const auto plan = generator.plan(request, state.options);
-  log_info(fmt::format("{}: {}x{}, {} steps; reading the text", generator.model().name, plan.size.width, plan.size.height, plan.sigmas.size() - 1));
+  const auto memory = generator.choose(request, state.options);
+  log_info(fmt::format("{}: {}x{}, {} steps, about {} of memory (--offload {}); reading the text", generator.model().name, plan.size.width,
+                       plan.size.height, plan.sigmas.size() - 1, bytes_text(memory.needed), offload_name(memory.mode)));
+  if (!memory.fits())
+    log_warn(fmt::format("{} of memory are free, which may not be enough; `resflow doctor` says what takes how much", bytes_text(memory.limit)));
   Json items = Json::array();
   const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
   generator.generate(request, state.options, job, [&](int64_t index, generate::Generated made) {
@@ -56,6 +63,7 @@ int run(State& state) {
                          seconds["denoise"].get<double>() + seconds["decode"].get<double>()));
     Json entry = {{"output", path.string()}};
     entry.update(made.manifest);
+    entry["memory"] = {{"offload", offload_name(memory.mode)}, {"needed", memory.needed}};
     if (!made.notes.empty()) entry["notes"] = made.notes;
     items.push_back(std::move(entry));
   });
@@ -75,6 +83,7 @@ std::function<int()> command_generate(CLI::App& app) {
   add_options(app, state->options, "", "Generating");
   add_options(app, state->model, "", "Model");
   app.get_option("--lora")->allow_extra_args(false);  // the next word may be the prompt
+  add_options(app, state->memory, "", "Model");
   add_options(app, state->encode, "", "Files");
   add_options(app, state->limits, "", "Files");
   app.footer(

@@ -21,6 +21,7 @@ std::function<int()> command_train(CLI::App& app);
 #ifndef RESFLOW_TRAIN_ONLY
 std::function<int()> command_restore(CLI::App& app);
 std::function<int()> command_generate(CLI::App& app);
+std::function<int()> command_doctor(CLI::App& app);
 std::function<int()> command_search_report(CLI::App& app);
 std::function<int()> command_search_bench(CLI::App& app);
 std::function<int()> command_degrade(CLI::App& app);

@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
                          {"serve", "Serve restoration over HTTP, with a web page", command_serve},
                          {"caption", "Say what pictures show, by a vision model behind an OpenAI-compatible address", command_caption},
                          {"generate", "Make pictures of texts with FLUX.1", command_generate},
+                         {"doctor", "Say what a run of `generate` will need of memory, before it starts", command_doctor},
                          {"search-report", "Show what a search did, or take another of its candidates", command_search_report},
                          {"search-bench", "Measure what a search gains, and at what cost", command_search_bench},
                          {"degrade", "Make poor pictures of good ones", command_degrade},

@@ -3,9 +3,7 @@
 import json
 import os
 import shutil
-import struct
 
-import numpy as np
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -13,6 +11,7 @@ torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 pytest.importorskip("sentencepiece")
 
+from flux_size import sparse_shards  # noqa: E402
 from generate_models import CHANNELS, CLIP_WIDTH, T5_WIDTH, WORDS, ours, parts, probe, randomise, saved  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
@@ -325,29 +324,6 @@ def test_a_folder_that_is_unfit_is_told(tmp_path, dev, change, told):
     shutil.copytree(dev[1], folder)
     change(folder)
     assert told in ours(tmp_path, folder, WORDS, noise_for(64, 64), options(64, 64, 1, 3.5), code=2)
-
-
-def sparse(path, shapes):
-    """A safetensors file of bf16 zeros that takes no room on the disk."""
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 2 * int(np.prod(shape))
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + end)
-
-
-def sparse_shards(folder, stem, shapes, count):
-    names, size = list(shapes), -(-len(shapes) // count)
-    index = {}
-    for i in range(count):
-        shard = f"{stem}-{i + 1:05}-of-{count:05}.safetensors"
-        sparse(folder / shard, {name: shapes[name] for name in names[i * size : (i + 1) * size]})
-        index |= {name: shard for name in names[i * size : (i + 1) * size]}
-    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
 
 # The real shapes, in the real number of shards, as sparse files: 12 B parameters of the transformer, 4.8 B of T5. Catches: weights that are read,

@@ -52,12 +52,14 @@ struct Generator::Run {
 
 Generator::~Generator() = default;
 
-Generator::Generator(const ModelOptions& options)
+Generator::Generator(const ModelOptions& options, const MemoryOptions& memory)
     : options_(options),
+      memory_(memory),
       folder_(ModelFolder::open(options.model)),
       device_(parse_device(options.device)),
       dtype_(parse_dtype(options.dtype, device_)) {
   check_fields(options);
+  check_fields(memory);
   const auto transformer = config_file(folder_, "transformer"), vae = config_file(folder_, "vae");
   const auto scheduler = folder_.part("scheduler") / "scheduler_config.json";
   config_ = read_config<models::FluxConfig>(transformer);
@@ -65,7 +67,7 @@ Generator::Generator(const ModelOptions& options)
   schedule_ = read_config<flow::FlowMatchEuler>(scheduler);
   schedule_.check(scheduler.string());
   autoencoder_ = autoencoders::make_autoencoder(read_json_object(vae), vae.string());
-  loras_ = weights::open_loras(options.lora, options.lora_merge, "auto");
+  loras_ = weights::open_loras(options.lora, options.lora_merge, options.lora_scope);
   const models::FluxTransformer shape(config_);
   for (const auto& choice : loras_) weights::check_fits(shape, choice.lora);
   const int64_t wanted = autoencoder_->latent_channels() * kPatch * kPatch;
@@ -83,17 +85,38 @@ Plan Generator::plan(const Request& request, const GenerateOptions& options) con
   return make_plan(options, {.image = size_of(request.image), .reference = size_of(request.reference)}, facts(), schedule_);
 }
 
+Needs Generator::needs(const Request& request, const GenerateOptions& options) const {
+  const Plan planned = plan(request, options);
+  return needs_of(
+      options_,
+      {.size = planned.size, .reference = planned.reference, .image = request.image.defined(), .max_sequence_length = options.max_sequence_length},
+      device_);
+}
+
+Decision Generator::choose(const Request& request, const GenerateOptions& options) {
+  const Decision found = decide(needs(request, options), memory_, free_memory(device_));
+  if (!decision_) decision_ = found;
+  return *decision_;
+}
+
+Offload Generator::mode() const {
+  if (decision_) return decision_->mode;
+  if (memory_.offload == "auto") return device_.is_cpu() ? Offload::stream : Offload::text;
+  return offload_of(memory_.offload);
+}
+
 void Generator::load_transformer() {
   if (transformer_) return;
   auto model = std::make_unique<models::FluxTransformer>(config_);
   const auto file =
       weights::TensorFile::open(options_.transformer.empty() ? folder_.part("transformer") : std::filesystem::path(options_.transformer));
-  weights::load_strict(*model, weights::flux_as_diffusers(file), "", conversion_of(file, device_, dtype_));
+  weights::load_strict(*model, weights::flux_as_diffusers(file), "", transformer_conversion(file, device_, dtype_, mode()));
   for (const auto& choice : loras_)
     if (weights::attach(*model, choice.lora, choice.use).widened.linear != nullptr)
       throw_user_error({.where = choice.lora.path.string(),
                         .problem = "an adapter that takes a control image beside the latent",
                         .wanted = "one that leaves x_embedder's width alone"});
+  if (mode() == Offload::stream) model->stream_blocks(device_);
   transformer_ = std::move(model);
 }
 
@@ -121,10 +144,12 @@ void Generator::generate(const Request& request, const GenerateOptions& options,
   run.options.height = run.plan.size.height;
   run.options.steps = run.plan.steps;
   run.sampler = flow::samplers().make(options.sampler);
+  if (!decision_ && (!memory_.max_vram.empty() || (memory_.offload == "auto" && !device_.is_cpu()))) choose(request, options);
 
   c10::InferenceMode inference;
   const auto begin = Clock::now();
-  run.text = encode_text(folder_, request.prompt, options.max_sequence_length, {.device = device_, .dtype = dtype_, .t5 = options_.t5}, job);
+  run.text = encode_text(folder_, request.prompt, options.max_sequence_length,
+                         {.device = device_, .dtype = dtype_, .t5 = options_.t5, .offload = mode()}, job, &encoders_);
   const int64_t width = run.text.tokens.size(2), pooled = run.text.pooled.size(1);
   if (width != config_.joint_attention_dim || pooled != config_.pooled_projection_dim)
     throw_user_error({.where = folder_.root.string(),
@@ -191,7 +216,7 @@ Generated Generator::make(const Run& run, int64_t index, const Job& job, const D
   if (run.reference.defined() && !kontext) out.notes.emplace_back("the model was not trained with a reference: its folder says " + folder_.pipeline);
   for (auto& note : weights::lora_notes(loras_)) out.notes.push_back(std::move(note));
   for (const auto& choice : loras_)
-    if (choice.lora.tokens == nn::LoraTokens::condition)
+    if (choice.use.tokens.value_or(choice.lora.tokens) == nn::LoraTokens::condition)
       out.notes.push_back(choice.lora.path.string() + ": acts on the tokens of a condition alone, which there is none of here");
   Json options = fields_to_json(run.options);
   options["seed"] = seed;

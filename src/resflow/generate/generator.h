@@ -9,12 +9,14 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "resflow/autoencoders/autoencoder.h"
 #include "resflow/core/json.h"
 #include "resflow/core/progress.h"
+#include "resflow/generate/memory.h"
 #include "resflow/generate/model_folder.h"
 #include "resflow/generate/options.h"
 #include "resflow/generate/plan.h"
@@ -45,7 +47,7 @@ using DrawNoise = std::function<Tensor(int64_t index, at::IntArrayRef shape)>;
 class Generator {
  public:
   // Throws UserError where a part is missing or is not what it is taken for, or the device is not there.
-  explicit Generator(const ModelOptions& options);
+  explicit Generator(const ModelOptions& options, const MemoryOptions& memory = {});
   ~Generator();
 
   // Makes options.n pictures and hands each over when it is ready. Picture i is that of seed + i alone. Reports stage "denoise", one unit a step,
@@ -56,7 +58,12 @@ class Generator {
   // What would be done, without doing it. Throws UserError.
   Plan plan(const Request& request, const GenerateOptions& options) const;
 
-  // Loads what generate() would load by itself.
+  // What that would take of memory, and the mode that generate() will run in. Once something is loaded, the mode stays. Throws UserError where
+  // `max_vram` is too little.
+  Needs needs(const Request& request, const GenerateOptions& options) const;
+  Decision choose(const Request& request, const GenerateOptions& options);
+
+  // Loads what generate() would load by itself; without choose() before, in the mode that the options name, or on a CPU `stream`, else `text`.
   void load_transformer();
   void load_autoencoder();
 
@@ -64,18 +71,22 @@ class Generator {
 
  private:
   ModelFacts facts() const;
+  Offload mode() const;
   Tensor latent_of(const Tensor& image, Size size) const;  // [3, h, w] -> [1, C, H / 8, W / 8], resized
 
   struct Run;  // what all pictures of one call share
   Generated make(const Run& run, int64_t index, const Job& job, const DrawNoise& draw) const;
 
   ModelOptions options_;
+  MemoryOptions memory_;
+  std::optional<Decision> decision_;
   ModelFolder folder_;
   c10::Device device_;
   c10::ScalarType dtype_;
   models::FluxConfig config_;
   flow::FlowMatchEuler schedule_;
   std::vector<weights::LoraChoice> loras_;
+  TextEncoders encoders_;  // with Offload::none
   std::unique_ptr<autoencoders::Autoencoder> autoencoder_;
   std::unique_ptr<models::FluxTransformer> transformer_;
   bool autoencoder_loaded_ = false;

@@ -15,6 +15,7 @@ struct ModelOptions {
   std::string transformer, t5, vae;
   std::vector<std::string> lora;
   bool lora_merge = false;
+  std::string lora_scope = "auto";
   std::string device = "auto";
   std::string dtype = "auto";
 
@@ -26,6 +27,8 @@ struct ModelOptions {
     visit("vae", o.vae, "Other weights for the folder's autoencoder");
     visit("lora", o.lora, "Adapters of the transformer: FILE or FILE:SCALE, several with commas or by naming the option again");
     visit("lora_merge", o.lora_merge, "Add adapters to copies of the weights instead of computing them beside");
+    visit("lora_scope", o.lora_scope, "Tokens that adapters act on: as each file says, every one, or a condition image's alone",
+          OneOf{{"auto", "all", "condition"}});
     visit("device", o.device, "auto, cpu, cuda or cuda:N");
     visit("dtype", o.dtype, "Number type to compute in: auto (bf16 where it is fast), f32, bf16, f16", OneOf{{"auto", "f32", "bf16", "f16"}});
   }

@@ -12,4 +12,17 @@ weights::Conversion conversion_of(const weights::TensorFile& file, c10::Device d
   return {.dtype = dtype, .device = device, .keep_stored = !wider};
 }
 
+weights::Conversion stored_conversion(c10::ScalarType dtype) { return {.dtype = dtype, .device = c10::kCPU, .keep_stored = true}; }
+
+weights::Conversion transformer_conversion(const weights::TensorFile& file, c10::Device device, c10::ScalarType dtype, Offload mode) {
+  if (mode == Offload::stream) return stored_conversion(dtype);
+  if (device.is_cpu()) return {.dtype = dtype, .device = device, .widen = true};
+  return conversion_of(file, device, dtype);
+}
+
+weights::Conversion t5_conversion(const weights::TensorFile& file, c10::Device device, c10::ScalarType dtype, Offload mode) {
+  const auto computed = dtype == c10::kHalf ? c10::kFloat : dtype;
+  return device.is_cpu() || mode == Offload::stream ? stored_conversion(computed) : conversion_of(file, device, computed);
+}
+
 }  // namespace resflow::generate

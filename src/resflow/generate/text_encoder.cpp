@@ -52,27 +52,29 @@ weights::TensorFile weights_of(const TextEncoderFiles& files) {
   return weights::TensorFile::open(files.weights.empty() ? files.encoder : files.weights);
 }
 
-text::T5Encoder t5_of(const weights::TensorFile& file, c10::Device device, c10::ScalarType dtype) {
-  return text::T5Encoder(file, "", conversion_of(file, device, dtype == at::kHalf ? at::kFloat : dtype));
+std::unique_ptr<text::T5Encoder> t5_of(const weights::TensorFile& file, c10::Device device, c10::ScalarType dtype, Offload mode) {
+  auto out = std::make_unique<text::T5Encoder>(file, "", t5_conversion(file, device, dtype, mode));
+  if (mode == Offload::stream) out->stream_blocks(device);
+  return out;
 }
 
 }  // namespace
 
-T5Text::T5Text(const TextEncoderFiles& files, c10::Device device, c10::ScalarType dtype)
-    : device_(device), tokenizer_(text::T5Tokenizer::load(files.tokenizer)), encoder_(t5_of(weights_of(files), device, dtype)) {
+T5Text::T5Text(const TextEncoderFiles& files, c10::Device device, c10::ScalarType dtype, Offload mode)
+    : device_(device), tokenizer_(text::T5Tokenizer::load(files.tokenizer)), encoder_(t5_of(weights_of(files), device, dtype, mode)) {
   if (fs::is_directory(files.encoder)) {
     const auto config = files.encoder / "config.json";
-    read_config<T5Config>(config).check(encoder_.shape(), config.string());
+    read_config<T5Config>(config).check(encoder_->shape(), config.string());
   }
-  if (tokenizer_.size() > encoder_.shape().vocabulary)
+  if (tokenizer_.size() > encoder_->shape().vocabulary)
     throw_user_error({.where = files.tokenizer.string(),
                       .problem = "the tokenizer knows more tokens than the encoder",
-                      .wanted = fmt::format("{} at most", encoder_.shape().vocabulary),
+                      .wanted = fmt::format("{} at most", encoder_->shape().vocabulary),
                       .got = std::to_string(tokenizer_.size())});
 }
 
 Tensor T5Text::encode(std::span<const std::string> texts, int64_t length) const {
-  return encoder_.forward(tokenizer_.encode(texts, length).to(device_));
+  return encoder_->forward(tokenizer_.encode(texts, length).to(device_));
 }
 
 ClipText::ClipText(const TextEncoderFiles& files, c10::Device device, c10::ScalarType dtype)

@@ -5,9 +5,11 @@
 #include <c10/core/ScalarType.h>
 
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 
+#include "resflow/generate/memory.h"
 #include "resflow/text/clip_text.h"
 #include "resflow/text/clip_tokenizer.h"
 #include "resflow/text/t5_encoder.h"
@@ -23,9 +25,9 @@ struct TextEncoderFiles {
 
 class T5Text {
  public:
-  // Computes in `dtype` on `device`; float16, which T5 does not fit, becomes float32. A folder's configuration must be T5 v1.1's and agree with the
-  // tensors. Throws UserError.
-  T5Text(const TextEncoderFiles& files, c10::Device device, c10::ScalarType dtype);
+  // Computes in `dtype` on `device`; float16, which T5 does not fit, becomes float32. Offload::stream: its blocks come there in turns. A folder's
+  // configuration must be T5 v1.1's and agree with the tensors. Throws UserError.
+  T5Text(const TextEncoderFiles& files, c10::Device device, c10::ScalarType dtype, Offload mode = Offload::none);
 
   // -> the last hidden state, [B, length, D], padding included
   Tensor encode(std::span<const std::string> texts, int64_t length) const;
@@ -35,7 +37,7 @@ class T5Text {
  private:
   c10::Device device_;
   text::T5Tokenizer tokenizer_;
-  text::T5Encoder encoder_;
+  std::unique_ptr<text::T5Encoder> encoder_;
 };
 
 class ClipText {

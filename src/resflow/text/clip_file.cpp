@@ -146,7 +146,19 @@ int64_t ClipFile::count(std::string_view prefix) const {
   return static_cast<int64_t>(numbers.size());
 }
 
-void ClipFile::load(nn::Module& module, std::initializer_list<std::string_view> families) const {
+weights::Footprint ClipFile::footprint(const nn::Module& module) const {
+  weights::Footprint out;
+  for (const auto& parameter : module.named_parameters()) {
+    const auto found = origins_.find(parameter.name);
+    if (found == origins_.end()) continue;  // load() says so
+    const auto& origin = found->second;
+    const int64_t bytes = c10::multiply_integers(parameter.shape) * static_cast<int64_t>(sizeof(float));
+    (file_.dtype(origin.name) == at::kFloat && !origin.turned && origin.third < 0 ? out.mapped : out.copied) += bytes;
+  }
+  return out;
+}
+
+void ClipFile::load(nn::Module& module, std::initializer_list<std::string_view> families, c10::Device device) const {
   const auto parameters = module.named_parameters();
   std::set<std::string> wanted;
   for (const auto& parameter : parameters) {
@@ -157,7 +169,8 @@ void ClipFile::load(nn::Module& module, std::initializer_list<std::string_view> 
                         .wanted = fmt::format("[{}]", fmt::join(parameter.shape, ", ")),
                         .got = fmt::format("[{}]", fmt::join(tensor.sizes(), ", "))});
     // A parameter of number type other than float is a counter that nothing reads.
-    *parameter.slot = tensor.is_floating_point() ? tensor.to(at::kFloat).contiguous() : tensor;
+    const Tensor moved = tensor.to(device);
+    *parameter.slot = moved.is_floating_point() ? moved.to(at::kFloat).contiguous() : moved;
     wanted.insert(parameter.name);
   }
   for (const auto& [name, origin] : origins_)

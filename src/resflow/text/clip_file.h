@@ -38,9 +38,11 @@ class ClipFile {
   // How many modules are numbered after a prefix: "text_model.encoder.layers." -> 12.
   int64_t count(std::string_view prefix) const;
 
-  // Fills the module, as float32. Nothing may be missing, and under the `families`, such as "text_model.", nothing left over but
+  // Fills the module, as float32 on `device`. Nothing may be missing, and under the `families`, such as "text_model.", nothing left over but
   // position_ids (a table of 0, 1, 2, ... in old files) and num_batches_tracked (of the training). Throws UserError.
-  void load(nn::Module& module, std::initializer_list<std::string_view> families) const;
+  void load(nn::Module& module, std::initializer_list<std::string_view> families, c10::Device device = c10::kCPU) const;
+  // What load() takes on the CPU, found without reading a tensor.
+  weights::Footprint footprint(const nn::Module& module) const;
 
  private:
   // Where in the file a tensor stands: as it is, turned, or as one of three stacked projections.

@@ -13,7 +13,7 @@ int64_t rows(const ClipFile& file, const char* name) { return file.get(name).siz
 
 }  // namespace
 
-ClipTextModel::ClipTextModel(const ClipFile& file)
+ClipTextModel::ClipTextModel(const ClipFile& file, c10::Device device)
     : end_token_(file.text().end_token),
       token_embedding_(*this, "text_model.embeddings.token_embedding", rows(file, "text_model.embeddings.token_embedding.weight"),
                        file.get("text_model.embeddings.token_embedding.weight").size(-1)),
@@ -24,7 +24,7 @@ ClipTextModel::ClipTextModel(const ClipFile& file)
   if (file.contains("text_projection.weight"))
     text_projection_ = std::make_unique<nn::Linear>(*this, "text_projection", encoder_.width(), rows(file, "text_projection.weight"),
                                                     nn::Linear::Options{.bias = false});
-  file.load(*this, {"text_model.", "text_projection."});
+  file.load(*this, {"text_model.", "text_projection."}, device);
 }
 
 ClipTextOutput ClipTextModel::forward(const Tensor& tokens) const {

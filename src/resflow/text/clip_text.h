@@ -18,8 +18,8 @@ struct ClipTextOutput {
 
 class ClipTextModel : public nn::Module {
  public:
-  // The text half of a whole CLIP, or a text tower alone. float32 on the CPU. Throws UserError.
-  explicit ClipTextModel(const ClipFile& file);
+  // The text half of a whole CLIP, or a text tower alone. float32. Throws UserError.
+  explicit ClipTextModel(const ClipFile& file, c10::Device device = c10::kCPU);
 
   // tokens int64 [B, L], L at most context()
   ClipTextOutput forward(const Tensor& tokens) const;

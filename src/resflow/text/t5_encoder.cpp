@@ -106,8 +106,29 @@ Tensor T5Encoder::forward(const Tensor& tokens) const {
   check_shape(tokens, "B L", "tokens");
   Tensor x = embedding_.forward(tokens);  // [B, L, D]
   const Tensor bias = position_bias(tokens.size(1)).contiguous();
-  for (const auto& block : blocks_) x = block->forward(x, bias);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const nn::LayerTurn here(stream_.get(), i);
+    x = blocks_[i]->forward(x, bias);
+  }
   return final_norm_.forward(x);
+}
+
+std::vector<nn::Module*> T5Encoder::block_modules() const {
+  std::vector<nn::Module*> out;
+  for (const auto& block : blocks_) out.push_back(block.get());
+  return out;
+}
+
+void T5Encoder::stream_blocks(c10::Device device) {
+  stream_.reset();
+  if (!blocks_.empty()) stream_ = std::make_unique<nn::LayerStream>(block_modules(), device);
+  if (device.is_cpu()) return;
+  for (nn::Module* module :
+       {static_cast<nn::Module*>(&embedding_), static_cast<nn::Module*>(&relative_bias_), static_cast<nn::Module*>(&final_norm_)})
+    for (const auto& tensor : module->named_parameters()) {
+      if (tensor.slot->defined()) *tensor.slot = tensor.slot->to(device);
+      if (tensor.quantised != nullptr && tensor.quantised->defined()) tensor.quantised->to(device, tensor.quantised->dtype);
+    }
 }
 
 }  // namespace resflow::text

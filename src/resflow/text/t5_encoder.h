@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "resflow/nn/embedding.h"
+#include "resflow/nn/layer_stream.h"
 #include "resflow/nn/linear.h"
 #include "resflow/nn/norm.h"
 #include "resflow/weights/load.h"
@@ -42,6 +43,10 @@ class T5Encoder : public nn::Module {
   // tokens int64 [B, L] -> the last hidden state after the final norm, [B, L, D]. Every token is attended to, padding too, as FLUX wants it.
   Tensor forward(const Tensor& tokens) const;
 
+  // The blocks come to `device` in turns from now on (nn/layer_stream.h); everything else moves there. Bind on the CPU before.
+  void stream_blocks(c10::Device device);
+  std::vector<nn::Module*> block_modules() const;  // in the order in which they run
+
   const T5Shape& shape() const { return shape_; }
 
  private:
@@ -54,6 +59,7 @@ class T5Encoder : public nn::Module {
   nn::Embedding relative_bias_;  // stored in the first block, used by all
   std::vector<std::unique_ptr<T5Block>> blocks_;
   nn::RmsNorm final_norm_;
+  std::unique_ptr<nn::LayerStream> stream_;  // undefined: the blocks are where they compute. Last: it ends before the blocks
 };
 
 }  // namespace resflow::text

@@ -38,6 +38,21 @@ Tensor FluxTransformer::forward(const FluxInput& input) const {
   return proj_out_.forward(nn::plain_layer_norm(x) * (1 + scale) + shift);  // [B, L, 64]
 }
 
+void FluxTransformer::stream_blocks(c10::Device device) {
+  trunk_.stream_blocks(device);
+  if (device.is_cpu()) return;
+  for (const auto& tensor : named_parameters()) {
+    if (tensor.name.find("transformer_blocks.") != std::string::npos) continue;
+    if (tensor.slot->defined()) *tensor.slot = tensor.slot->to(device);
+    if (tensor.quantised != nullptr && tensor.quantised->defined()) tensor.quantised->to(device, tensor.quantised->dtype);
+  }
+  for (const auto& [name, module] : named_modules())
+    if (auto* linear = dynamic_cast<nn::Linear*>(module))
+      for (auto& delta : linear->loras)
+        for (Tensor* tensor : {&delta.down, &delta.up, &delta.bias})
+          if (tensor->defined()) *tensor = tensor->to(device);
+}
+
 FluxCondition FluxTransformer::prepare(FluxCondition condition, const Tensor& pooled) const {
   condition.blocks = trunk_.prepare(condition, pooled);
   return condition;

@@ -17,6 +17,10 @@ class FluxTransformer : public nn::Module {
   // independent. pooled: the text's one vector, [B, 768], of the condition's batch.
   FluxCondition prepare(FluxCondition condition, const Tensor& pooled) const;
 
+  // The blocks come to `device` in turns from now on; everything else, adapters too, moves there. Bind on the CPU and attach adapters before.
+  void stream_blocks(c10::Device device);
+  std::vector<nn::Module*> block_modules() const { return trunk_.block_modules(); }  // in the order in which they run
+
   const FluxConfig& config() const { return config_; }
 
  private:

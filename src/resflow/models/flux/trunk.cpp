@@ -88,7 +88,9 @@ Tensor FluxTrunk::forward(const FluxInput& input, const AfterBlock& after, Tenso
   }
   const auto given = [&](size_t block) { return cached ? input.condition.blocks[block] : KeyValue{}; };
 
+  TORCH_CHECK(!stream_ || !input.checkpoint, "FLUX: blocks that come in turns cannot be computed again for gradients");
   for (size_t i = 0; i < transformer_blocks_.size(); ++i) {
+    const nn::LayerTurn here(stream_.get(), i);
     tokens = run(*transformer_blocks_[i], tokens, by, given(i), input.checkpoint);
     if (after) tokens.image = after(Kind::double_stream, i, tokens.image);
   }
@@ -96,6 +98,7 @@ Tensor FluxTrunk::forward(const FluxInput& input, const AfterBlock& after, Tenso
   const int64_t count = tokens.text.size(1);                                                                  // T
   FluxSingleBlock::Tokens x{.main = at::cat({tokens.text, tokens.image}, 1), .condition = tokens.condition};  // [B, T + L, D]
   for (size_t i = 0; i < single_transformer_blocks_.size(); ++i) {
+    const nn::LayerTurn here(stream_.get(), transformer_blocks_.size() + i);
     x = run(*single_transformer_blocks_[i], x, by, given(transformer_blocks_.size() + i), input.checkpoint);
     if (!after) continue;
     const Tensor image = x.main.narrow(1, count, length), changed = after(Kind::single_stream, i, image);
@@ -110,9 +113,25 @@ std::vector<KeyValue> FluxTrunk::prepare(const FluxCondition& condition, const T
   steer_condition(condition, pooled, by);
   std::vector<KeyValue> out;
   Tensor c = x_embedder_.forward(condition.tokens.to(dtype()), nn::Branch::condition);  // [B, C, D]
-  for (const auto& block : transformer_blocks_) c = block->forward_condition(c, by, out.emplace_back());
-  for (const auto& block : single_transformer_blocks_) c = block->forward_condition(c, by, out.emplace_back());
+  const auto pass = [&](const auto& block) {
+    const nn::LayerTurn here(stream_.get(), out.size());
+    c = block->forward_condition(c, by, out.emplace_back());
+  };
+  for (const auto& block : transformer_blocks_) pass(block);
+  for (const auto& block : single_transformer_blocks_) pass(block);
   return out;
+}
+
+std::vector<nn::Module*> FluxTrunk::block_modules() const {
+  std::vector<nn::Module*> out;
+  for (const auto& block : transformer_blocks_) out.push_back(block.get());
+  for (const auto& block : single_transformer_blocks_) out.push_back(block.get());
+  return out;
+}
+
+void FluxTrunk::stream_blocks(c10::Device device) {
+  stream_.reset();
+  if (blocks() > 0) stream_ = std::make_unique<nn::LayerStream>(block_modules(), device);
 }
 
 }  // namespace resflow::models

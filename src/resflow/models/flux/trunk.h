@@ -8,6 +8,7 @@
 
 #include "resflow/models/flux/blocks.h"
 #include "resflow/models/flux/embeddings.h"
+#include "resflow/nn/layer_stream.h"
 
 namespace resflow::models {
 
@@ -56,6 +57,11 @@ class FluxTrunk {
   // Keys and values of an independent condition in every block.
   std::vector<KeyValue> prepare(const FluxCondition& condition, const Tensor& pooled) const;
 
+  // From now on the blocks' weights, bound on the CPU, come to `device` in turns (nn/layer_stream.h), for passes without gradients. On a CPU they
+  // stay, and are read ahead of their use.
+  void stream_blocks(c10::Device device);
+  std::vector<nn::Module*> block_modules() const;  // in the order in which they run
+
   size_t blocks() const { return transformer_blocks_.size() + single_transformer_blocks_.size(); }
   c10::ScalarType dtype() const { return x_embedder_.dtype(); }
 
@@ -68,6 +74,7 @@ class FluxTrunk {
   nn::Linear context_embedder_, x_embedder_;
   std::vector<std::unique_ptr<FluxDoubleBlock>> transformer_blocks_;
   std::vector<std::unique_ptr<FluxSingleBlock>> single_transformer_blocks_;
+  std::unique_ptr<nn::LayerStream> stream_;  // undefined: the blocks are where they compute. Last: it ends before the blocks
 };
 
 }  // namespace resflow::models

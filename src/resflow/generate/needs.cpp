@@ -1,0 +1,257 @@
+// How generate/memory.h's numbers are found: every part is put on libtorch's meta device and run there once, its allocations counted.
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <set>
+
+#include "resflow/autoencoders/autoencoder.h"
+#include "resflow/core/config_file.h"
+#include "resflow/core/device.h"
+#include "resflow/core/memory_use.h"
+#include "resflow/generate/memory.h"
+#include "resflow/generate/model_folder.h"
+#include "resflow/generate/part_weights.h"
+#include "resflow/generate/text_encoder.h"
+#include "resflow/models/flux/transformer.h"
+#include "resflow/models/tokens.h"
+#include "resflow/nn/allocation_meter.h"
+#include "resflow/nn/layer_stream.h"
+#include "resflow/weights/autoencoder_names.h"
+#include "resflow/weights/flux_names.h"
+#include "resflow/weights/lora_list.h"
+#include "resflow/weights/t5_names.h"
+
+namespace resflow::generate {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What oneDNN's and MKL's code, the threads' stacks and the heap's own gaps take of a CPU's memory beside what is counted: measured.
+constexpr int64_t kRuntime = int64_t{40} << 20;
+
+// One part in one mode: what its weights take while it is there, and what is allocated beside them while it runs.
+struct PartBytes {
+  int64_t copied = 0, mapped = 0;  // on a CPU; copied: on the device
+  int64_t host = 0;                // on a GPU: anonymous memory of the host
+  int64_t working = 0, encoding = 0;
+};
+
+c10::Device meta() { return {c10::kMeta}; }
+at::TensorOptions on_meta(c10::ScalarType dtype) { return at::TensorOptions().dtype(dtype).device(at::kMeta); }
+
+PartNeed part_of(const std::string& name, const fs::path& path, const weights::TensorFile& file) {
+  PartNeed out{.name = name, .path = path};
+  for (const auto& tensor : file.names()) {
+    const int64_t count = c10::multiply_integers(file.shape(tensor));
+    out.parameters += count;
+    out.types[file.stored_type(tensor)] += count;
+    for (const auto bytes : file.mapped(tensor)) out.bytes += static_cast<int64_t>(bytes.size());
+  }
+  return out;
+}
+
+class Estimate {
+ public:
+  Estimate(const ModelOptions& options, const Work& work, c10::Device device)
+      : options_(options), work_(work), folder_(ModelFolder::open(options.model)), device_(device), dtype_(parse_dtype(options.dtype, device)) {}
+
+  Needs run() {
+    const c10::InferenceMode inference;
+    const nn::AllocationMeter meter(device_.type());
+    meter_ = const_cast<nn::AllocationMeter*>(&meter);
+    Needs out{.device = device_, .dtype = dtype_};
+    const PartBytes clip = measure_clip(out.parts), vae = measure_autoencoder(out.parts);
+    open_transformer(out.parts);
+    open_t5(out.parts);
+    for (const auto mode : {Offload::none, Offload::text, Offload::stream})
+      out.modes.push_back(put_together(mode, clip, measure_t5(mode), vae, measure_transformer(mode)));
+    return out;
+  }
+
+ private:
+  template <class Function>
+  int64_t allocated_by(const Function& run) {
+    meter_->restart();
+    const int64_t before = meter_->live();
+    run();
+    return meter_->peak() - before;
+  }
+  bool on_cpu() const { return device_.is_cpu(); }
+
+  void set_weights(PartBytes& part, weights::Footprint footprint) const {
+    part.copied = on_cpu() ? footprint.copied : footprint.copied + footprint.mapped;
+    part.mapped = on_cpu() ? footprint.mapped : 0;
+  }
+
+  PartBytes measure_clip(std::vector<PartNeed>& parts) {
+    const fs::path path = folder_.part("text_encoder");
+    parts.push_back(part_of("text_encoder", path, weights::TensorFile::open(path)));
+    const auto file = text::ClipFile::open(path);
+    const text::ClipTextModel model(file, meta());
+    PartBytes out;
+    set_weights(out, file.footprint(model));
+    out.working = allocated_by([&] { model.forward(at::zeros({1, model.context()}, on_meta(at::kLong))); });
+    return out;
+  }
+
+  void open_t5(std::vector<PartNeed>& parts) {
+    t5_path_ = options_.t5.empty() ? folder_.part("text_encoder_2") : fs::path(options_.t5);
+    t5_file_ = std::make_unique<weights::TensorFile>(weights::t5_as_transformers(weights::TensorFile::open(t5_path_)));
+    parts.push_back(part_of("text_encoder_2", t5_path_, *t5_file_));
+  }
+
+  PartBytes measure_t5(Offload mode) {
+    auto conversion = t5_conversion(*t5_file_, device_, dtype_, mode);
+    conversion.device = meta();
+    text::T5Encoder model(*t5_file_, "", conversion);
+    conversion.device = c10::kCPU;
+    PartBytes out;
+    set_weights(out, weights::footprint(model, *t5_file_, "", conversion));
+    if (!on_cpu() && mode == Offload::stream) move_in_turns(out, model.block_modules());
+    out.working = allocated_by([&] { model.forward(at::zeros({1, work_.max_sequence_length}, on_meta(at::kLong))); });
+    return out;
+  }
+
+  PartBytes measure_autoencoder(std::vector<PartNeed>& parts) {
+    const fs::path config = folder_.part("vae") / "config.json", path = options_.vae.empty() ? folder_.part("vae") : fs::path(options_.vae);
+    const auto opened = weights::TensorFile::open(path);
+    const auto file = weights::has_autoencoder(opened) ? weights::autoencoder_as_diffusers(opened) : opened;
+    parts.push_back(part_of("vae", path, file));
+    const auto model = autoencoders::make_autoencoder(read_json_object(config), config.string());
+    const weights::Conversion conversion{.dtype = !on_cpu() && dtype_ == at::kBFloat16 ? at::kBFloat16 : at::kFloat, .device = meta()};
+    weights::load_strict(*model, file, "", conversion);
+    PartBytes out;
+    set_weights(out, weights::footprint(*model, file, "", {.dtype = conversion.dtype}));
+    channels_ = model->latent_channels();
+    reduction_ = model->reduction();
+    const auto latent = [&](Size size) { return at::empty({1, channels_, size.height / reduction_, size.width / reduction_}, on_meta(at::kFloat)); };
+    const auto image = [&](Size size) { return at::empty({1, 3, size.height, size.width}, on_meta(at::kFloat)); };
+    out.working = allocated_by([&] { model->decode(latent(work_.size)).clamp(0, 1); });
+    if (work_.image) out.encoding = allocated_by([&] { model->encode(image(work_.size)); });
+    if (work_.reference.width > 0) out.encoding = std::max(out.encoding, allocated_by([&] { model->encode(image(work_.reference)); }));
+    return out;
+  }
+
+  void open_transformer(std::vector<PartNeed>& parts) {
+    const auto config = folder_.part("transformer") / "config.json";
+    config_ = read_config<models::FluxConfig>(config);
+    config_.check(config.string());
+    const fs::path path = options_.transformer.empty() ? folder_.part("transformer") : fs::path(options_.transformer);
+    transformer_file_ = std::make_unique<weights::TensorFile>(weights::flux_as_diffusers(weights::TensorFile::open(path)));
+    parts.push_back(part_of("transformer", path, *transformer_file_));
+    loras_ = weights::open_loras(options_.lora, options_.lora_merge, options_.lora_scope);
+    for (const auto& choice : loras_) parts.push_back(part_of("lora", choice.lora.path, weights::TensorFile::open(choice.lora.path)));
+  }
+
+  PartBytes measure_transformer(Offload mode) {
+    models::FluxTransformer model(config_);
+    auto conversion = transformer_conversion(*transformer_file_, device_, dtype_, mode);
+    PartBytes out;
+    set_weights(out, weights::footprint(model, *transformer_file_, "", conversion));
+    conversion.device = meta();
+    weights::load_strict(model, *transformer_file_, "", conversion);
+    const int64_t adapters = meter_->live();
+    std::set<const nn::Linear*> merged;
+    for (const auto& choice : loras_) {
+      if (choice.use.merge) merge_footprint(model, choice.lora, merged, out);
+      weights::attach(model, choice.lora, choice.use);
+    }
+    out.copied += std::max<int64_t>(meter_->live() - adapters, 0);
+    if (!on_cpu() && mode == Offload::stream) move_in_turns(out, model.block_modules());
+    out.working = allocated_by([&] { step(model); });
+    return out;
+  }
+
+  // Merging makes copies of the weights that an adapter changes.
+  static void merge_footprint(const nn::Module& model, const weights::Lora& lora, std::set<const nn::Linear*>& merged, PartBytes& out) {
+    for (const auto& [name, module] : model.named_modules()) {
+      const auto* linear = dynamic_cast<const nn::Linear*>(module);
+      const bool adapted = std::any_of(lora.modules.begin(), lora.modules.end(), [&, &name = name](const auto& m) { return m.name == name; });
+      if (linear == nullptr || !adapted || !merged.insert(linear).second) continue;
+      const auto bytes = static_cast<int64_t>(linear->quantised.defined() ? linear->quantised.stored.nbytes() : linear->weight.nbytes());
+      out.copied += bytes;
+      out.mapped -= std::min(bytes, out.mapped);
+    }
+  }
+
+  // On a GPU: what is no block's stays there, blocks take two buffers there and two pinned ones on the host.
+  static void move_in_turns(PartBytes& part, const std::vector<nn::Module*>& blocks) {
+    const auto held = [](const nn::Module& module) {
+      int64_t out = 0;
+      for (const auto& parameter : module.named_parameters())
+        out += static_cast<int64_t>(parameter.quantised != nullptr && parameter.quantised->defined() ? parameter.quantised->stored.nbytes()
+                                                                                                     : parameter.slot->nbytes());
+      return out;
+    };
+    int64_t in_blocks = 0;
+    for (const auto* block : blocks) in_blocks += held(*block);
+    const int64_t buffers = nn::layer_buffer_bytes(blocks);
+    part.mapped = in_blocks;
+    part.copied = part.copied - in_blocks + buffers;
+    part.host = buffers;
+  }
+
+  // One evaluation, with what the sampler holds beside it.
+  void step(const models::FluxTransformer& model) const {
+    const int64_t side = 2 * reduction_;
+    const auto tokens = [&](Size size) { return (size.height / side) * (size.width / side); };
+    const int64_t length = tokens(work_.size), all = length + (work_.reference.width > 0 ? tokens(work_.reference) : 0);
+    const Tensor z = at::empty({1, length, config_.in_channels}, on_meta(at::kFloat));
+    models::FluxInput input;
+    input.hidden_states = at::empty({1, all, config_.in_channels}, on_meta(at::kFloat));
+    input.encoder_hidden_states =
+        at::empty({1, work_.max_sequence_length, config_.joint_attention_dim}, on_meta(dtype_ == at::kHalf ? at::kFloat : dtype_));
+    input.pooled = at::empty({1, config_.pooled_projection_dim}, on_meta(at::kFloat));
+    input.timestep = at::empty({1}, on_meta(at::kFloat));
+    input.img_ids = at::empty({all, 3}, on_meta(at::kFloat));
+    input.txt_ids = at::empty({work_.max_sequence_length, 3}, on_meta(at::kFloat));
+    if (config_.guidance_embeds) input.guidance = at::empty({1}, on_meta(at::kFloat));
+    const Tensor velocity = model.forward(input).narrow(1, 0, length).to(at::kFloat);
+    const Tensor next = z + velocity;
+  }
+
+  ModeNeed put_together(Offload mode, const PartBytes& clip, const PartBytes& t5, const PartBytes& vae, const PartBytes& transformer) const {
+    const auto base = memory_use();
+    ModeNeed out{.mode = mode};
+    const auto add = [&](const char* name, std::initializer_list<const PartBytes*> there, int64_t working) {
+      Bytes bytes{.anonymous = std::max<int64_t>(base.anonymous, 0) + kRuntime, .mapped = std::max<int64_t>(base.mapped, 0)};
+      int64_t& computing = on_cpu() ? bytes.anonymous : bytes.device;
+      computing += working;
+      for (const auto* part : there) {
+        computing += part->copied;
+        bytes.mapped += part->mapped;
+        bytes.anonymous += part->host;
+      }
+      out.stages.emplace_back(name, bytes);
+    };
+    const PartBytes gone, &clip_later = mode == Offload::none ? clip : gone, &t5_later = mode == Offload::none ? t5 : gone;
+    add("clip", {&clip}, clip.working);
+    add("t5", {&t5, &clip_later}, t5.working);
+    if (vae.encoding > 0) add("encode", {&vae, &clip_later, &t5_later}, vae.encoding);
+    add("denoise", {&transformer, &vae, &clip_later, &t5_later}, transformer.working);
+    add("decode", {&transformer, &vae, &clip_later, &t5_later}, vae.working);
+    return out;
+  }
+
+  const ModelOptions& options_;
+  const Work& work_;
+  ModelFolder folder_;
+  c10::Device device_;
+  c10::ScalarType dtype_;
+  nn::AllocationMeter* meter_ = nullptr;
+  models::FluxConfig config_;
+  fs::path t5_path_;
+  std::unique_ptr<weights::TensorFile> transformer_file_, t5_file_;
+  std::vector<weights::LoraChoice> loras_;
+  int64_t channels_ = 0, reduction_ = 1;
+};
+
+}  // namespace
+
+Needs needs_of(const ModelOptions& model, const Work& work, c10::Device device) {
+  check_fields(model);
+  return Estimate(model, work, device).run();
+}
+
+}  // namespace resflow::generate
