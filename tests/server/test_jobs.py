@@ -279,6 +279,19 @@ def test_a_search_of_one_tile_tells_its_progress(server, photo):
     assert told[-1]["done"] == 24 and told[-1]["fraction"] == 1
 
 
+def test_every_search_tells_how_far_it_is(server, photo):
+    fields = {field["name"]: field for field in server.get("/v1/schema").json["groups"][1]["fields"]}
+    for strategy in sorted(set(fields["search"]["choices"]) - {"none"}):
+        for limit in ({}, {"budget": 14}):
+            search = {"search": strategy, "candidates": 4, "rewards": ["lq-consistency"], "stop_early": False, **limit}
+            job = server.job(photo, restore={"steps": 6, "scale": 2, "checks": False}, search=search)
+            told = [data for kind, data in server.events(job) if kind == "progress"]
+            last, nfe = told[-1], server.get(f"/v1/jobs/{job}").json["manifest"]["nfe"]
+            assert all(p["of"] and p["stage"] == "search" for p in told), (strategy, told)
+            assert abs(last["of"] - nfe) <= 0.35 * nfe, f"{strategy}: said {last['of']} model calls, made {nfe}"
+            assert all(0 < p["fraction"] <= 1 for p in told) and [p["done"] for p in told] == sorted(p["done"] for p in told)
+
+
 def test_a_full_queue_is_told_with_when_to_come_again(photo, tmp_path):
     with Server(MODEL, tmp_path, "--max-queue", "2") as server:
         server.until(server.job(photo, restore=LONG), "running")
