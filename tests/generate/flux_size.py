@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import shutil
 import struct
 import subprocess
@@ -132,9 +133,10 @@ def numbers_of(process):
 
 
 def watched(*arguments, every=0.004, **environment):
-    """Runs a generation with --json. -> what it printed, the most anonymous memory in each stage and in all, the most of both kinds, seconds"""
+    """Runs a generation with --json. -> what it printed, the most anonymous memory in each stage and in all, the most of both kinds, seconds by
+    the clock and of computing"""
     words = [os.environ.get("RESFLOW", str(ROOT / "build" / "resflow")), *map(str, arguments)]
-    begin, seen = time.time(), []
+    begin, used, seen = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime, []
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment) as running:
         while running.poll() is None:
             if numbers := numbers_of(running.pid):
@@ -143,16 +145,18 @@ def watched(*arguments, every=0.004, **environment):
         end = time.time()
         assert running.returncode == 0, running.stderr.read()
         item = json.loads(running.stdout.read())["items"][0]
-    decoded = end - item["seconds"]["decode"] - 0.3  # what comes after is short
-    denoised = decoded - item["seconds"]["denoise"] + 0.3
+    # The picture is written when it is decoded; the last second before that may be either's.
+    decoded = os.stat(item["output"]).st_mtime - item["seconds"]["decode"]
+    denoised = decoded - item["seconds"]["denoise"]
     most = lambda chosen, column=1: max((row[column] for row in seen if chosen(row[0])), default=0)  # noqa: E731
     return {
         "item": item,
         "anonymous": most(lambda _: True),
         "resident": max(row[1] + row[2] for row in seen),
-        "denoise": most(lambda when: denoised < when < decoded),
+        "denoise": most(lambda when: denoised < when < decoded - 1),
         "decode": most(lambda when: when > decoded),
         "seconds": end - begin,
+        "cpu_seconds": resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - used,
     }
 
 

@@ -35,9 +35,10 @@ def test_a_picture_says_how_it_was_made(tmp_path, model):
     item = json.loads(done.stdout)["items"][0]
     assert item["prompt"] == WORDS and item["evaluations"] == 2 and item["options"]["seed"] == 7 and item["result"] == {"width": 64, "height": 48}
     assert item["seconds"].keys() == {"text", "denoise", "decode"}
+    assert item["memory"]["offload"] == "stream" and item["memory"]["needed"] > 1 << 20
     assert item["notes"] == ["CLIP reads the first 77 of the text's 89 tokens", "T5 reads the first 40 of the text's 42 tokens"]
     inside = json.loads(picture.text["resflow"])
-    assert inside == {key: value for key, value in item.items() if key not in ("seconds", "output", "notes")}
+    assert inside == {key: value for key, value in item.items() if key not in ("seconds", "output", "notes", "memory")}
     assert str(tmp_path) not in picture.text["resflow"] and str(model.parent) not in picture.text["resflow"]
 
 

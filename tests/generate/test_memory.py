@@ -9,6 +9,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
+image = pytest.importorskip("PIL.Image")
 pytest.importorskip("sentencepiece")
 
 from flux_size import T5, bfl_shapes, sparse_model, watched, write_gguf  # noqa: E402
@@ -45,6 +46,11 @@ def doctor(model, *arguments, code=0):
     return json.loads(resflow("doctor", "--model", model, "--json", *arguments, code=code).stdout)
 
 
+def pixels(path):
+    """Without what the file tells of how it was made."""
+    return image.open(path).tobytes()
+
+
 def lora_file(path, small, **metadata):
     torch.manual_seed(3)
     width = 64
@@ -63,7 +69,7 @@ def test_every_mode_makes_the_same_picture(tmp_path, small):
         pictures.add((tmp_path / f"{mode}.png").read_bytes())
     assert len(pictures) == 1
     resflow("generate", WORDS, "-o", tmp_path / "plain.png", "--model", small, *SMALL)
-    assert (tmp_path / "plain.png").read_bytes() not in pictures
+    assert pixels(tmp_path / "plain.png") != pixels(tmp_path / "text.png")
 
 
 def test_modes_take_less_and_less_memory_and_doctor_says_how_much(tmp_path, middle):
@@ -119,9 +125,9 @@ def test_too_little_memory_is_told_before_anything_is_loaded(tmp_path, middle):
     arguments = ("--model", middle, "--device", "cpu", "--dtype", "f32")
     done = resflow("generate", WORDS, "-o", tmp_path / "a.png", *arguments, "--max-vram", "100M", code=USER_ERROR)
     assert "less memory than --offload stream takes" in done.stderr and "reading the text" not in done.stderr and files_in(tmp_path) == []
-    done = resflow("generate", WORDS, "-o", tmp_path / "a.png", *arguments, "--offload", "text", "--max-vram", "900M", "--width", 64, "--height", 64, code=USER_ERROR)
+    done = resflow("generate", WORDS, "-o", tmp_path / "a.png", *arguments, "--offload", "text", "--max-vram", "600M", "--width", 64, "--height", 64, code=USER_ERROR)
     assert "--offload stream takes" in done.stderr
-    resflow("generate", WORDS, "-o", tmp_path / "a.png", *arguments, "--max-vram", "900M", "--width", 64, "--height", 64, "--steps", 1)
+    resflow("generate", WORDS, "-o", tmp_path / "a.png", *arguments, "--max-vram", "600M", "--width", 64, "--height", 64, "--steps", 1)
     done = resflow("doctor", *arguments, "--max-vram", "100M", code=USER_ERROR)
     assert "max_vram" in done.stderr
 
@@ -142,7 +148,7 @@ def test_what_is_wrong_is_told(small, arguments, told):
 
 def test_a_scope_says_which_tokens_adapters_act_on(tmp_path, small):
     """An ordinary adapter told to act on a condition's tokens changes nothing here, where there are none; one whose file says so acts on all when told."""
-    make = lambda name, *more: (resflow("generate", WORDS, "-o", tmp_path / name, "--model", small, *more, *SMALL), (tmp_path / name).read_bytes())  # noqa: E731
+    make = lambda name, *more: (resflow("generate", WORDS, "-o", tmp_path / name, "--model", small, *more, *SMALL), pixels(tmp_path / name))  # noqa: E731
     usual, own = lora_file(tmp_path / "usual.safetensors", small), lora_file(tmp_path / "own.safetensors", small, **{"resflow.tokens": "condition"})
     plain, adapted = make("a.png")[1], make("b.png", "--lora", usual)[1]
     assert plain != adapted
