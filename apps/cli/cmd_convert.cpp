@@ -10,6 +10,7 @@
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
 #include "resflow/models/flux/file.h"
+#include "resflow/models/fusion/control_file.h"
 #include "resflow/weights/autoencoder_names.h"
 #include "resflow/weights/flux_names.h"
 #include "resflow/weights/gguf.h"
@@ -32,11 +33,15 @@ struct ConvertOptions {
 struct Found {
   TensorFile diffusers, bfl;
   Json config;
-  bool transformer;
+  bool transformer, control = false;
 };
 
 Found find(const ConvertOptions& options) {
   const auto file = TensorFile::open(options.input);
+  if (models::has_flux_control(file)) {
+    const auto control = models::open_flux_control(options.input);
+    return {control.weights, control.weights, models::flux_control_config_json(control.config), false, true};
+  }
   const bool transformer = weights::find_flux(file).has_value(), autoencoder = weights::has_autoencoder(file);
   if (options.part != "autoencoder" && (transformer || options.part == "transformer")) {
     const auto flux = models::open_flux(options.input);
@@ -44,7 +49,7 @@ Found find(const ConvertOptions& options) {
   }
   if (!autoencoder && options.part == "auto")
     throw_user_error({.where = "convert",
-                      .problem = options.input + ": neither FLUX's transformer nor an AutoencoderKL",
+                      .problem = options.input + ": neither FLUX's transformer nor an AutoencoderKL nor a ControlNet",
                       .hint = "`resflow inspect` says what a file is"});
   const auto named = weights::autoencoder_as_diffusers(file);
   const auto beside = fs::path(options.input) / "config.json";
@@ -72,8 +77,11 @@ int convert(const ConvertOptions& options) {
   const fs::path output = options.output;
   const bool single = output.extension() == ".safetensors" || output.extension() == ".sft";
   std::string to = options.to;
-  if (to.empty()) to = output.extension() == ".gguf" ? "gguf" : single ? "bfl" : "diffusers";
   const Found found = find(options);
+  if (to.empty()) to = output.extension() == ".gguf" ? "gguf" : single && !found.control ? "bfl" : "diffusers";
+  if (found.control && to != "diffusers")
+    throw_user_error(
+        {.where = "convert", .problem = "a ControlNet is written as diffusers has it", .wanted = "--to diffusers, into a folder", .got = to});
   if (to == "gguf" && !found.transformer)
     throw_user_error({.where = "convert", .problem = "an autoencoder has no GGUF form", .wanted = "--to diffusers or bfl"});
 
@@ -124,7 +132,9 @@ std::function<int()> command_convert(CLI::App& app) {
   app.add_option("--part", options->part, "Of an all-in-one file: auto | transformer | autoencoder")
       ->check(CLI::IsMember({"auto", "transformer", "autoencoder"}))
       ->capture_default_str();
-  app.footer("Example:\n  resflow convert flux1-dev.safetensors -o flux1-dev-q8_0.gguf --type q8_0");
+  app.footer(
+      "Examples:\n  resflow convert flux1-dev.safetensors -o flux1-dev-q8_0.gguf --type q8_0\n"
+      "  resflow convert x-labs/controlnet.safetensors -o controlnet/     # x-labs' ControlNets, as diffusers loads them");
   return [options] { return convert(*options); };
 }
 

@@ -8,8 +8,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers.models.transformers.transformer_flux")
 
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel  # noqa: E402  (after the skips)
+from flux_files import to_bfl  # noqa: E402
 from models_probe import relative_error, run  # noqa: E402
 from omini_oracle import Omini, condition_ids, random_adapter  # noqa: E402
+from program import USER_ERROR, resflow  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 from test_flux import SMALL, random_input, random_model  # noqa: E402
 
 RANK, ALPHA, ROWS, COLUMNS = 4, 6, 3, 5
@@ -209,6 +212,46 @@ def test_a_control_nets_gradients_equal_pytorchs(tmp_path, checkpoint):
     done = ours(tmp_path, model, inputs, hint, parameters, config, target, checkpoint=checkpoint, rows=1, columns=columns)
     assert relative_error(done["out"], out) < 1e-4
     gradients_agree(done, parameters)
+
+
+XLABS_HINT = {"conv_in": 0, "conv_out": 14} | {f"blocks.{i}": 2 * i + 2 for i in range(6)}
+
+
+def as_xlabs(net):
+    """A ControlNet's tensors under x-labs' names (x-flux: src/flux/controlnet.py): BFL's, with q, k and v in one."""
+    trunk, own = {}, {}
+    for name, tensor in net.state_dict().items():
+        if name.startswith("input_hint_block."):
+            part, _, ending = name.removeprefix("input_hint_block.").rpartition(".")
+            own[f"input_hint_block.{XLABS_HINT[part]}.{ending}"] = tensor
+        elif name.startswith("controlnet_"):
+            own[name.replace("controlnet_x_embedder", "pos_embed_input")] = tensor
+        else:
+            trunk[name] = tensor
+    last = {"norm_out.linear.weight": torch.zeros(2, 1), "norm_out.linear.bias": torch.zeros(2)}  # of a whole transformer
+    return {name: tensor for name, tensor in to_bfl(trunk | last).items() if not name.startswith("final_layer.")} | own
+
+
+@torch.no_grad()
+def test_an_xlabs_control_net_becomes_diffusers(tmp_path):
+    """Catches: convolutions in another order, q for k, a shape that is guessed wrong."""
+    net = random_control(random_model(CASES[1]), "x-labs: a picture, samples in turn")  # heads of 128 have FLUX.1's positions
+    tensors = as_xlabs(net)
+    assert "double_blocks.1.img_attn.qkv.weight" in tensors and "input_hint_block.14.weight" in tensors and "pos_embed_input.weight" in tensors
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "controlnet.safetensors")
+    assert "every number is as it was" in resflow("convert", tmp_path / "controlnet.safetensors", "-o", tmp_path / "net").stderr
+    made, report = FluxControlNetModel.from_pretrained(tmp_path / "net", output_loading_info=True)
+    assert not any(report.values())
+    assert {name: value for name, value in made.config.items() if not name.startswith("_")} == {name: value for name, value in net.config.items() if not name.startswith("_")}
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(made.state_dict()[name], tensor), name
+    # What is no longer x-labs' goes the same way; other forms are not written, and half a file is told.
+    resflow("convert", tmp_path / "net", "-o", tmp_path / "again")
+    assert (tmp_path / "again" / "config.json").read_text() == (tmp_path / "net" / "config.json").read_text()
+    assert "as diffusers has it" in resflow("convert", tmp_path / "controlnet.safetensors", "-o", tmp_path / "net.gguf", code=USER_ERROR).stderr
+    del tensors["double_blocks.0.img_attn.norm.query_norm.scale"]
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "half.safetensors")
+    assert "attn.norm_q.weight" in resflow("convert", tmp_path / "half.safetensors", "-o", tmp_path / "half", code=USER_ERROR).stderr
 
 
 def test_what_is_trained_of_flux_1_dev(tmp_path):

@@ -1,7 +1,7 @@
 // What training for FLUX draws at random, so that the Python tests can train the same with PyTorch.
 //   train_probe IN.safetensors OUT.safetensors
 // IN's metadata: "options", the training's as JSON; "count", how many batches. OUT: tensors of batch i under "i.", what training starts from under
-// "start.".
+// "start."; the validation's noise of three samples, "validation.ROW.DRAW".
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "resflow/train/flux_objective.h"
+#include "resflow/train/flux_validation.h"
 #include "resflow/weights/safetensors.h"
 
 using namespace resflow;
@@ -33,6 +33,10 @@ int main(int argc, char** argv) {
       add("noise", batch.noise);
       add("t", batch.t);
     }
+    const Tensor one = objective.batch(shards, 0).latents.clean.narrow(0, 0, 1);
+    for (int64_t row = 0; row < 3; ++row)
+      for (int64_t draw = 0; draw < 6; ++draw)
+        out.emplace_back(fmt::format("validation.{}.{}", row, draw), train::validation_noise(row, draw, one.sizes()));
     for (const auto& tensor : objective.module().named_parameters()) out.emplace_back("start." + tensor.name, *tensor.slot);
     weights::write_safetensors(argv[2], out);
     return 0;

@@ -6,78 +6,19 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 
 import pytest
 from program import USER_ERROR, resflow, started
 
-os.environ["HF_HUB_OFFLINE"] = "1"
 torch = pytest.importorskip("torch")
-flux = pytest.importorskip("diffusers.models.transformers.transformer_flux")
+pytest.importorskip("diffusers.models.transformers.transformer_flux")
 
-from safetensors.torch import load_file, safe_open, save_file  # noqa: E402  (after the skips)
+from flux_runs import ALPHA, RANK, ROOT, SIDE, STEPS, pack  # noqa: E402  (after the skips)
+from omini_oracle import Omini, condition_ids  # noqa: E402
+from safetensors.torch import load_file, safe_open, save_file  # noqa: E402
 from test_train import losses, wait_for_step  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "models"))
-from omini_oracle import Omini, condition_ids  # noqa: E402
-
 PROBE = pathlib.Path(os.environ.get("RESFLOW", ROOT / "build" / "resflow")).parent / "tests" / "train_probe"
-SHAPE = dict(num_layers=1, num_single_layers=2, attention_head_dim=32, num_attention_heads=2, axes_dims_rope=[8, 12, 12], guidance_embeds=True,
-             in_channels=16, joint_attention_dim=24, pooled_projection_dim=20)  # fmt: skip
-STEPS, RANK, ALPHA, SIDE = 50, 4, 8, 8
-
-
-def shard(path, samples=6, seed=1, side=SIDE):
-    generator = torch.Generator().manual_seed(seed)
-    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
-    clean = draw(samples, 4, side, side)
-    save_file(
-        {
-            "latents": clean,
-            "conditions": (clean + 0.5 * draw(samples, 4, side, side)).bfloat16(),
-            "t5": draw(samples, 5, 24).bfloat16(),
-            "pooled": draw(samples, 20),
-            "empty.t5": draw(5, 24),
-            "empty.pooled": draw(20),
-            "empty.condition": draw(4, side, side),
-        },
-        path,
-    )
-
-
-@pytest.fixture(scope="module")
-def tiny_flux(tmp_path_factory):
-    """A transformer's folder, a shard, and a configuration that names both."""
-    folder = tmp_path_factory.mktemp("flux")
-    torch.manual_seed(2)
-    model = flux.FluxTransformer2DModel(**SHAPE).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5 if parameter.dim() == 2 else 0.5)
-    model.save_pretrained(folder / "transformer")
-    shard(folder / "a.safetensors")
-    (folder / "train.toml").write_text(f"""
-task = "flux-lora"
-data = ["{folder / "a.safetensors"}"]
-steps = {STEPS}
-batch = 2
-learning_rate = 2e-3
-warmup = 5
-weight_decay = 0.01
-clip_norm = 0.5
-ema = 0
-log_every = 1
-save_every = 5
-[flux]
-model = "{folder / "transformer"}"
-accumulate = 2
-drop_text = 0.3
-drop_image = 0.3
-[fusion]
-rank = {RANK}
-alpha = {ALPHA}
-""")
-    return folder, model
 
 
 def options_of(folder, **fusion):
@@ -99,9 +40,10 @@ def drawn(folder, options, count):
     return batches, {name.removeprefix("start."): tensor for name, tensor in out.items() if name.startswith("start.")}
 
 
-def pack(map_):
-    b, c, h, w = map_.shape
-    return map_.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h // 2 * w // 2, c * 4)
+def validation_noise(folder, options):
+    drawn(folder, options, 1)
+    out = load_file(folder / "out")
+    return {tuple(map(int, name.split(".")[1:])): tensor for name, tensor in out.items() if name.startswith("validation.")}
 
 
 def reference_loss(model, adapter, batch, attention):

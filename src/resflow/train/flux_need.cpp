@@ -28,8 +28,8 @@ Json flux_need(const TrainOptions& options, const FluxNeed& size) {
                          (options.fusion.fusion == "controlnet" ? options.fusion.control_layers + options.fusion.control_single_layers : 0);
   const int64_t block = tokens * width * kKeptOfBlock * value;
   const int64_t activations = options.flux.checkpoint ? blocks * tokens * width * value + block : blocks * block;
-  // Weights, moving average, both moments and the gradient; a second one while batches are summed.
-  const int64_t state = trained * 4 * (options.flux.accumulate > 1 ? 6 : 5);
+  // Weights, moving average, both moments and the gradient; a second one while batches are summed. Prodigy: also its sum and the first weights.
+  const int64_t state = trained * 4 * ((options.flux.accumulate > 1 ? 6 : 5) + (options.flux.optimizer == "prodigy" ? 2 : 0));
   const bool there = !options.flux.model.empty() && std::filesystem::exists(options.flux.model);
   return {{"shape", there ? options.flux.model : "FLUX.1-dev"},
           {"fusion", options.fusion.fusion},

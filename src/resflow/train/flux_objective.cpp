@@ -84,24 +84,25 @@ FluxBatch FluxObjective::batch(const LatentShards& shards, int64_t index) const 
   return out;
 }
 
-Tensor FluxObjective::loss(const FluxBatch& batch) const {
+Tensor FluxObjective::velocity(const Latents& latents, const Tensor& z, const Tensor& t) const {
   const auto tokens = [&](const Tensor& map) { return models::patchify(map, kPatch).to(device_); };  // [B, L, 64]
   const auto grid = [](const Tensor& map) { return std::pair{map.size(2) / kPatch, map.size(3) / kPatch}; };
-  const auto [rows, columns] = grid(batch.z);
-  const auto [condition_rows, condition_columns] = grid(batch.latents.condition);
+  const auto [rows, columns] = grid(z);
+  const auto [condition_rows, condition_columns] = grid(latents.condition);
 
   models::FluxInput input;
-  input.hidden_states = tokens(batch.z);
-  input.encoder_hidden_states = batch.latents.text.to(device_);
-  input.pooled = batch.latents.pooled.to(device_);
-  input.timestep = batch.t.to(device_);
+  input.hidden_states = tokens(z);
+  input.encoder_hidden_states = latents.text.to(device_);
+  input.pooled = latents.pooled.to(device_);
+  input.timestep = t.to(device_);
   input.img_ids = models::image_ids(rows, columns).to(device_);
   input.txt_ids = at::zeros({input.encoder_hidden_states.size(1), 3}, input.img_ids.options());
   if (transformer_->config().guidance_embeds) input.guidance = at::full_like(input.timestep, options_.flux.guidance);
   input.checkpoint = options_.flux.checkpoint;
-  const auto condition = fusion_->condition(tokens(batch.latents.condition), condition_rows, condition_columns);
-  const Tensor velocity = fusion_->forward(input, condition).to(at::kFloat);
-  return at::mse_loss(velocity, tokens(batch.target));
+  const auto condition = fusion_->condition(tokens(latents.condition), condition_rows, condition_columns);
+  return models::unpatchify(fusion_->forward(input, condition).to(at::kFloat), kPatch, rows, columns);  // [B, 16, h, w]
 }
+
+Tensor FluxObjective::loss(const FluxBatch& batch) const { return at::mse_loss(velocity(batch.latents, batch.z, batch.t), batch.target.to(device_)); }
 
 }  // namespace resflow::train

@@ -29,6 +29,8 @@ class FluxObjective {
   void initialise();
 
   FluxBatch batch(const LatentShards& shards, int64_t index) const;
+  // The fusion's velocity at z [B, 16, h, w], noise levels t [B] -> [B, 16, h, w], float32, on the objective's device.
+  Tensor velocity(const Latents& latents, const Tensor& z, const Tensor& t) const;
   // Scalar, the batch's mean, with a graph where gradients are on.
   Tensor loss(const FluxBatch& batch) const;
 

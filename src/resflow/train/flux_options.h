@@ -6,7 +6,8 @@
 namespace resflow::train {
 
 struct FluxOptions {
-  std::string model;
+  std::string model, autoencoder;
+  std::string optimizer = "adamw";
   int64_t accumulate = 1;
   bool checkpoint = true;
   double time_mean = 0, time_deviation = 1;
@@ -17,6 +18,9 @@ struct FluxOptions {
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
     visit("model", o.model, "FLUX's transformer: a folder with config.json, or one file. It is frozen");
+    visit("autoencoder", o.autoencoder, "FLUX's autoencoder, a folder or a file: decodes the validation's pictures; empty = none are made");
+    visit("optimizer", o.optimizer, "adamw, or prodigy, which finds its step's size by itself (give it learning_rate = 1)",
+          OneOf{{"adamw", "prodigy"}});
     visit("accumulate", o.accumulate, "Batches a step, whose gradients are averaged", Range{1, 4096});
     visit("checkpoint", o.checkpoint, "Keep each block's inputs alone and compute it again for its gradient: less memory, a third more time");
     visit("time_mean", o.time_mean, "Mean of the logit of t", Range{-10, 10});

@@ -9,17 +9,27 @@
 #include <chrono>
 #include <cmath>
 #include <optional>
+#include <variant>
 
 #include "resflow/core/device.h"
+#include "resflow/core/files.h"
 #include "resflow/core/log.h"
 #include "resflow/models/fusion/export.h"
 #include "resflow/train/events.h"
-#include "resflow/train/flux_objective.h"
+#include "resflow/train/flux_validation.h"
 #include "resflow/train/optimizer.h"
+#include "resflow/train/prodigy.h"
 #include "resflow/train/run_folder.h"
 
 namespace resflow::train {
 namespace {
+
+using Optimizer = std::variant<AdamW, Prodigy>;
+
+Optimizer optimizer_of(const TrainOptions& o, nn::Module& module) {
+  if (o.flux.optimizer == "prodigy") return Prodigy(module, {.beta2 = o.beta2, .weight_decay = o.weight_decay, .ema = o.ema});
+  return AdamW(module, {.beta2 = o.beta2, .weight_decay = o.weight_decay, .ema = o.ema});
+}
 
 class FluxRun {
  public:
@@ -27,30 +37,34 @@ class FluxRun {
       : options_(options), device_(parse_device(options.device)), shards_(options.data), objective_(options, device_), folder_(options.output) {
     if (device_.is_cpu()) at::set_num_threads(static_cast<int>(options_.workers));
     objective_.initialise();
-    optimizer_.emplace(objective_.module(), AdamW::Options{.beta2 = options_.beta2, .weight_decay = options_.weight_decay, .ema = options_.ema});
-    step_ = folder_.resume(optimizer_->state());
+    optimizer_.emplace(optimizer_of(options_, objective_.module()));
+    step_ = folder_.resume(state());
     objective_.module().requires_grad(true);
     objective_.module().attach();
   }
   TrainResult train(const Job& job);
 
  private:
+  NamedTensors state() const {
+    return std::visit([](const auto& optimizer) { return optimizer.state(); }, *optimizer_);
+  }
   double gradients(std::vector<Tensor>& sum) const;
   void save() const;
+  void validate(const FluxValidation& validation, EventFile& events, TrainResult& result);
 
   TrainOptions options_;
   c10::Device device_;
   LatentShards shards_;
   FluxObjective objective_;
   RunFolder folder_;
-  std::optional<AdamW> optimizer_;
+  std::optional<Optimizer> optimizer_;
   int64_t step_ = 0;
 };
 
 // Of the step's batches, averaged. -> their mean loss
 double FluxRun::gradients(std::vector<Tensor>& sum) const {
   at::AutoGradMode with_gradients(true);
-  const auto parameters = optimizer_->parameters();
+  const auto parameters = std::visit([](const auto& optimizer) { return optimizer.parameters(); }, *optimizer_);
   const double share = 1 / static_cast<double>(options_.flux.accumulate);
   double loss = 0;
   for (int64_t i = 0; i < options_.flux.accumulate; ++i) {
@@ -70,14 +84,33 @@ double FluxRun::gradients(std::vector<Tensor>& sum) const {
 }
 
 void FluxRun::save() const {
-  folder_.save(optimizer_->state(), step_, fields_to_json(options_));
+  folder_.save(state(), step_, fields_to_json(options_));
   std::vector<std::pair<std::string, Tensor>> average;
-  for (const auto& [name, tensor] : optimizer_->state())
+  for (const auto& [name, tensor] : state())
     if (name.starts_with("ema.")) average.emplace_back(name.substr(4), tensor.to(at::kCPU));
   models::export_fusion(folder_.path(), objective_.module(), average);
 }
 
+// Of the moving average, which is what is saved.
+void FluxRun::validate(const FluxValidation& validation, EventFile& events, TrainResult& result) {
+  const auto swap = [&] { std::visit([](auto& optimizer) { optimizer.swap_average(); }, *optimizer_); };
+  swap();
+  const auto measured = validation.run(objective_);
+  swap();
+  if (!measured.loss) return;
+  result.validation = {{"loss", *measured.loss}};
+  folder_.log({{"step", step_}, {"validation", result.validation}});
+  events.scalar(step_, "validation/loss", *measured.loss);
+  log_info(fmt::format("  validation loss {:.4f}", *measured.loss));
+  if (!measured.grid.defined()) return;
+  const std::string png = png_bytes(measured.grid);
+  create_folder(folder_.path() / "samples");
+  write_text_atomically(folder_.path() / "samples" / fmt::format("{:07}.png", step_), png);
+  events.image(step_, "validation/samples", measured.grid.size(1), measured.grid.size(2), png);
+}
+
 TrainResult FluxRun::train(const Job& job) {
+  const FluxValidation validation(options_, device_);
   folder_.open_log(step_);
   EventFile events(folder_.path());
   log_info(fmt::format("training a fusion for FLUX ({}: {} of {} parameters) on {} samples, {}, {}{}", options_.fusion.fusion,
@@ -94,7 +127,7 @@ TrainResult FluxRun::train(const Job& job) {
                         .problem = fmt::format("the loss is not finite at step {}", step_ + 1),
                         .hint = "Lower learning_rate or clip_norm; the last checkpoint is good"});
     ++step_;
-    optimizer_->step(step_, learning_rate_at(options_, step_), sum);
+    std::visit([&](auto& optimizer) { optimizer.step(step_, learning_rate_at(options_, step_), sum); }, *optimizer_);
     result.step = step_;
     result.loss = loss;
     if (step_ % options_.log_every == 0 || step_ == options_.steps) {
@@ -104,15 +137,25 @@ TrainResult FluxRun::train(const Job& job) {
       mark_step = step_;
       events.scalar(step_, "train/loss", loss);
       events.scalar(step_, "train/gradient_norm", norm);
-      folder_.log({{"step", step_},
-                   {"loss", loss},
-                   {"gradient_norm", norm},
-                   {"learning_rate", learning_rate_at(options_, step_)},
-                   {"seconds_per_step", per_step}});
+      Json entry = {{"step", step_},
+                    {"loss", loss},
+                    {"gradient_norm", norm},
+                    {"learning_rate", learning_rate_at(options_, step_)},
+                    {"seconds_per_step", per_step}};
+      if (const auto* prodigy = std::get_if<Prodigy>(&*optimizer_)) {
+        entry["prodigy_d"] = prodigy->scale();
+        events.scalar(step_, "train/prodigy_d", prodigy->scale());
+      }
+      folder_.log(entry);
       job.report({.stage = fmt::format("train loss {:.4f}, {:.2f} s a step", loss, per_step), .done = step_, .of = options_.steps});
     }
     const bool last = step_ == options_.steps, stop = job.stop.stop_requested();
     if (last || stop || step_ % options_.save_every == 0) save();
+    if (last || (!stop && options_.validate_every > 0 && step_ % options_.validate_every == 0)) {
+      validate(validation, events, result);
+      mark = std::chrono::steady_clock::now();
+      mark_step = step_;
+    }
     if (stop && !last) throw Cancelled();
   }
   return result;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "resflow/models/fusion/position.h"
+#include "resflow/nn/linear.h"
 
 namespace resflow::models {
 
@@ -10,10 +11,12 @@ struct FusionConfig {
   std::string fusion = "sequence";
   std::string condition_attention = "independent";         // of a sequence: flux/blocks.h
   int64_t rank = 16;                                       // of the adapter, which sequence and addition train
+  std::string lora_scope = "condition";                    // the tokens that a sequence's adapter acts on; addition has no others than all
   double alpha = 0;                                        // of the adapter: its deltas are scaled by alpha / rank; 0: the rank
   int64_t control_layers = 4, control_single_layers = 10;  // of the ControlNet (diffusers: from_transformer)
   ConditionPosition position;
 
+  nn::LoraTokens lora_tokens() const { return fusion == "sequence" && lora_scope == "condition" ? nn::LoraTokens::condition : nn::LoraTokens::all; }
   double lora_scale() const { return alpha > 0 ? alpha / static_cast<double>(rank) : 1; }
 
   template <class Self, class Visitor>
@@ -22,6 +25,8 @@ struct FusionConfig {
     visit("condition_attention", o.condition_attention, "What the condition's tokens of a sequence attend to: all, or themselves (cacheable)",
           OneOf{{"full", "independent"}});
     visit("rank", o.rank, "Rank of the adapter", Range{1, 4096});
+    visit("lora_scope", o.lora_scope, "Tokens that a sequence's adapter acts on: the condition's (OminiControl's scheme), or all (an ordinary LoRA)",
+          OneOf{{"condition", "all"}});
     visit("alpha", o.alpha, "Its deltas are scaled by alpha / rank; 0 = the rank", Range{0, 65536});
     visit("control_layers", o.control_layers, "Double-stream blocks of the ControlNet", Range{0, 256});
     visit("control_single_layers", o.control_single_layers, "Single-stream blocks of the ControlNet", Range{0, 256});

@@ -22,7 +22,7 @@ std::vector<std::pair<std::string, Tensor>> under(const std::vector<std::pair<st
 weights::Lora lora_of(const std::vector<std::pair<std::string, Tensor>>& tensors, const FusionConfig& config) {
   weights::Lora out;
   out.format = "peft";
-  out.tokens = config.fusion == "sequence" ? nn::LoraTokens::condition : nn::LoraTokens::all;
+  out.tokens = config.lora_tokens();
   const std::map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
   for (const auto& [name, down] : tensors) {
     if (!name.ends_with(kDown)) continue;

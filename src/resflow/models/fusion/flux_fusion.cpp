@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "resflow/models/fusion/control_file.h"
+
 namespace resflow::models {
 
 FluxFusion::FluxFusion(FluxTransformer& flux, const FusionConfig& config) : flux_(flux), config_(config) {
@@ -28,7 +30,7 @@ FluxFusion::~FluxFusion() {
 }
 
 void FluxFusion::attach() const {
-  if (adapter_) adapter_->attach(config_.lora_scale(), config_.fusion == "sequence" ? nn::LoraTokens::condition : nn::LoraTokens::all);
+  if (adapter_) adapter_->attach(config_.lora_scale(), config_.lora_tokens());
 }
 
 void FluxFusion::copy_transformer() {
@@ -43,11 +45,7 @@ void FluxFusion::copy_transformer() {
 
 Json FluxFusion::control_config() const {
   TORCH_CHECK(control_net_.has_value(), "FluxFusion: no ControlNet");
-  Json out = fields_to_json(control_net_->config());
-  for (const char* name : {"num_mode", "conditioning_embedding_channels"})
-    if (out[name] == 0) out[name] = nullptr;
-  out.erase("out_channels");  // diffusers' ControlNet has none
-  return out;
+  return flux_control_config_json(control_net_->config());
 }
 
 FluxCondition FluxFusion::condition(const Tensor& tokens, int64_t rows, int64_t columns) const {
