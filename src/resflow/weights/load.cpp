@@ -96,6 +96,10 @@ void carry_out(const Plan& plan, const TensorFile& file, const Conversion& asked
         continue;
       }
     }
+    if (conversion.device && conversion.device->is_meta()) {  // a shape alone: nothing is read, or taken apart, for it
+      *parameter.slot = at::empty(file.shape(name), at::TensorOptions().dtype(type_of(name, file, conversion)).device(at::kMeta));
+      continue;
+    }
     Tensor tensor = file.get(name);
     if (conversion.device) tensor = tensor.to(*conversion.device);
     if (conversion.dtype && tensor.is_floating_point()) tensor = tensor.to(*conversion.dtype);
