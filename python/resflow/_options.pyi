@@ -18,6 +18,8 @@ class RestoreOptions(TypedDict, total=False):
     "Seed of the noise: the same seed gives the same picture. Default: 0"
     strength: float
     "How much of the flow is applied: 0 = the degradation remover alone, 1 = all. Default: 1.0"
+    reference_mix: float
+    "Share of --dr-file's picture in what the flow starts from, the rest being the model's own remover's: 1 = sharpest, less = nearer to the truth. Default: 0.75"
     sigma_s: float
     "Start noise: small is faithful, large invents; 0 = the model's default. Default: 0.0"
     sampler: str
