@@ -56,7 +56,7 @@ FeatureDistance FeatureDistance::load(const std::filesystem::path& safetensors) 
 std::vector<Tensor> FeatureDistance::features(const Tensor& images) const {
   auto out = trunk_->features(images, taps_);
   for (auto& feature : out) {
-    feature = feature.to(at::kFloat);  // under autocast: siblings differ by less than bf16 tells apart
+    if (c10::isReducedFloatingType(feature.scalar_type())) feature = feature.to(at::kFloat);  // siblings differ by less than bf16 tells apart
     feature = feature / at::linalg_vector_norm(feature, 2, at::IntArrayRef{1}, true).clamp_min(kSmallestNorm);
   }
   return out;

@@ -165,6 +165,7 @@ TrainResult FluxRun::train(const Job& job) {
 
 TrainResult train_flux(const TrainOptions& options, const Job& job) {
   check_fields(options);
+  if (options.minutes > 0) throw_user_error({.where = "train", .problem = "task flux-lora does not end by `minutes`", .wanted = "`steps`"});
   return FluxRun(options).train(job);
 }
 
