@@ -22,6 +22,7 @@ const candidates = new Candidates({ look: () => showPictures(true), pick: guarde
 const mask = new MaskEditor(viewer, (item) => facts.show(item));
 let form = null, limits = {};
 let shown = "";  // what the viewer was last told to show
+let arriving = null;  // the item whose preview is on its way to it
 
 function guarded(action) {
   return async (...arguments_) => {
@@ -56,26 +57,33 @@ const showPictures = guarded(async (keep) => {
   const path = looked ? pathOf(looked, job) : done ? `${job.links.result}?inline=1&n=${item.picked ?? 0}-${Date.parse(job.finished)}` : item.preview;
   const wanted = `${item.key} ${path}`;
   if (wanted === shown) return;
+  const live = !looked && !done && path;
+  if (live && arriving === item) return;  // on a busy machine each preview would be given up for the next, and none be seen
   shown = wanted;
-  const ofOneTile = looked && candidates.report.tiles > 1;  // has no place in the whole picture
-  let before = null, after = null;
+  if (live) arriving = item;
   try {
-    if (!ofOneTile) before = await sourceOf(item);
-    if (path) after = await picture(path);
-  } catch (error) {
-    if (wanted === shown) shown = "";  // the next call tries again
-    if (error.status !== 404) throw error;  // a preview may be gone already
+    const ofOneTile = looked && candidates.report.tiles > 1;  // has no place in the whole picture
+    let before = null, after = null;
+    try {
+      if (!ofOneTile) before = await sourceOf(item);
+      if (path) after = await picture(path);
+    } catch (error) {
+      if (wanted === shown) shown = "";  // the next call tries again
+      if (error.status !== 404) throw error;  // a preview may be gone already
+    }
+    if (item !== jobs.selected || (wanted !== shown && shown)) return;
+    const failed = await viewer.show({
+      before, after, keep, soft: looked ? !looked.finished : !done, size: done && !ofOneTile ? job.result : null, label: item.name,
+      names: ["Before", looked ? `Candidate ${looked.id}` : done ? "After" : "Preview"],
+    });
+    if (failed === null) return;
+    const note = byId("view-note");
+    note.hidden = failed.length === 0;
+    if (failed.includes("after")) setText(note, done ? "This browser cannot show the result: download it" : "This browser cannot show the preview");
+    else if (failed.length) setText(note, job ? "This browser cannot show the source" : "This browser cannot show this file; the server may read it");
+  } finally {
+    if (live && arriving === item) arriving = null;
   }
-  if (item !== jobs.selected || (wanted !== shown && shown)) return;
-  const failed = await viewer.show({
-    before, after, keep, soft: looked ? !looked.finished : !done, size: done && !ofOneTile ? job.result : null, label: item.name,
-    names: ["Before", looked ? `Candidate ${looked.id}` : done ? "After" : "Preview"],
-  });
-  if (failed === null) return;
-  const note = byId("view-note");
-  note.hidden = failed.length === 0;
-  if (failed.includes("after")) setText(note, done ? "This browser cannot show the result: download it" : "This browser cannot show the preview");
-  else if (failed.length) setText(note, job ? "This browser cannot show the source" : "This browser cannot show this file; the server may read it");
 });
 
 // A finished candidate is there in full size.

@@ -198,3 +198,4 @@ def test_what_does_not_fit_is_told(tiny_flux, tmp_path):
     (tmp_path / "half.toml").write_text(config)
     assert "no tensor 'conditions'" in resflow("train", tmp_path / "half.toml", "--output", tmp_path / "run", code=USER_ERROR).stderr
     assert "flux-lora" in resflow("train", "configs/dr.toml", "--dry-run", code=USER_ERROR).stderr
+    assert "does not end by `minutes`" in run("--minutes", "1")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -16,13 +17,14 @@ FINAL = ("done", "failed", "cancelled")
 
 
 class Server:
-    """`resflow serve` on a free port of loopback. With a port: on that one."""
+    """`resflow serve` on a free port of loopback (with a port: on that one) and on one core, which leaves the browser another."""
 
     def __init__(self, model, data, *arguments, port=0):
         self.data = data
         words = [RESFLOW, "serve", "--port", str(port), "--model", str(model), "--data", str(data), *map(str, arguments)]
         self.log = open(f"{data}.log", "ab")
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        one_core = lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # noqa: E731
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=self.log, text=True, preexec_fn=one_core)
         line, found = "", None
         while found is None:
             line = self.process.stdout.readline()

@@ -145,7 +145,7 @@ def test_a_damaged_file_is_refused_in_the_servers_words(page, tmp_path, astronau
 
 
 def test_progress_and_previews_are_live_and_a_job_is_cancelled(page, astronaut, tmp_path):
-    large = tmp_path / astronaut.name  # some ten seconds of work: the page must see it in the middle
+    large = tmp_path / astronaut.name  # far more work than is waited for: the page must see it in the middle, and cancel it there
     Image.open(astronaut).resize((160, 120)).save(large)
     page.option("steps").fill("200")
     page('.field[data-option="scale"] .preset', has_text="8×").click()
