@@ -75,6 +75,16 @@ def test_a_flow_may_start_from_the_teachers_picture(tiny, train, teacher):
     assert losses(train(*flow, "--teacher-reference", "1")) == plain == losses(train(*flow))
 
 
+def test_only_what_has_a_teachers_picture_starts_from_it(tiny, train, teacher):
+    """Of scale 4 and 2 in turn, half has a teacher. Weights that do not move make a batch's loss the mean of its samples' own. Catches: samples without
+    a teacher's picture that start from the clean one, once another of the batch has one."""
+    options = ["--task", "flow", "--remover", tiny.dr / "weights.safetensors", "--teacher", teacher, "--teacher-reference", "1", "--taught-share", "0",
+               "--scales", "4,2", "--scale-weights", "1,1", "--learning-rate", "0", "--final-learning-rate", "0"]  # fmt: skip
+    single = losses(train(*options, "--batch", "1", "--steps", "8"))
+    pairs = losses(train(*options, "--batch", "2", "--steps", "4"))
+    assert pairs == pytest.approx([(a + b) / 2 for a, b in zip(single[::2], single[1::2], strict=True)], rel=1e-4)
+
+
 def test_validation_sees_the_mixture_where_the_shard_has_one(tiny, pictures, train, tmp_path):
     resflow("degrade", pictures, "-o", tmp_path / "poor", "--scale", "4", "--format", "png")
     (tmp_path / "taught").mkdir()

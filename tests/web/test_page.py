@@ -171,6 +171,27 @@ def test_progress_and_previews_are_live_and_a_job_is_cancelled(page, astronaut, 
     page.restored(astronaut)  # the next one is not held up
 
 
+def test_previews_that_come_late_are_seen(page, astronaut, tmp_path):
+    """Each takes longer than the next takes to be announced. Catches: a preview that is given up for its successor, so that none is seen."""
+    large = tmp_path / astronaut.name
+    Image.open(astronaut).resize((160, 120)).save(large)
+    page.page.evaluate("""() => {
+      const fetched = window.fetch;
+      window.fetch = async (address, ...rest) => {
+        if (String(address).includes("/preview")) await new Promise(done => setTimeout(done, 1500));
+        return fetched(address, ...rest);
+      };
+    }""")
+    page.option("steps").fill("200")
+    page('.field[data-option="scale"] .preset', has_text="8×").click()
+    page.drop(large)
+    page("#restore").click()
+    page("#tag-after", has_text="Preview").wait_for(timeout=8000)
+    page("#facts button", has_text="Cancel").click()
+    page('#list li[data-state="cancelled"]').first.wait_for()
+    page("#reset").click()
+
+
 def test_another_candidate_of_a_search_becomes_the_result(page, astronaut, tmp_path):
     odd = tmp_path / "odd.png"
     Image.open(astronaut).crop((20, 10, 72, 48)).save(odd)  # 52 x 38: its tile is padded below
