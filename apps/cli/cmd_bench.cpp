@@ -1,19 +1,15 @@
 // resflow bench: seconds on this machine, each beside a baseline of the same run.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
-#include <fstream>
 
 #include "bench_fusion.h"
+#include "bench_report.h"
 #include "command.h"
 #include "resflow/core/device.h"
-#include "resflow/core/files.h"
 #include "resflow/restore/restorer.h"
 
 namespace resflow::cli {
@@ -40,28 +36,8 @@ double median_seconds(int64_t repeats, Work&& work) {
   return times[times.size() / 2];
 }
 
-std::string processor() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  return "unknown";
-}
-
-// The report with what every report says, printed and written.
-int finish(const State& state, const Json& measured) {
-  Json report = {
-      {"machine", {{"processor", processor()}, {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)}, {"threads", at::get_num_threads()}}},
-      {"version", RESFLOW_VERSION},
-      {"commit", RESFLOW_COMMIT},
-  };
-  report.update(measured);
-  if (!state.output.empty()) write_text_atomically(state.output, report.dump(2) + "\n");
-  std::printf("%s\n", report.dump(2).c_str());
-  return kGood;
-}
-
 int run(const State& state) {
-  if (state.fusion) return finish(state, bench_fusion(state.fused));
+  if (state.fusion) return finish_bench(bench_fusion(state.fused), state.output);
   const restore::Restorer restorer(state.model);
   image::Picture source;
   source.pixels = noise_window(Stream(1, "bench"), 3, 0, 0, state.side, state.side).mul_(0.1).add_(0.5).clamp_(0, 1).squeeze(0);
@@ -77,8 +53,7 @@ int run(const State& state) {
   const double remover = time_restore(0, 1), one = time_restore(1, 1), four = time_restore(1, 4);
   const double step = (four - one) / 3;
   const auto row = [&](double seconds) { return Json{{"seconds", seconds}, {"in_bare_convolutions", seconds / conv}}; };
-  return finish(
-      state,
+  return finish_bench(
       {
           {"source", fmt::format("{0}x{0}, x4", state.side)},
           {"repeats", state.repeats},
@@ -88,7 +63,8 @@ int run(const State& state) {
           {"flow_step", row(step)},
           {"restore_1_step", row(one)},
           {"restore_4_steps", row(four)},
-      });
+      },
+      state.output);
 }
 
 }  // namespace

@@ -100,6 +100,13 @@ int pack_pictures(const PackOptions& options) {
 
 namespace {
 
+// A shape as it is written today: files of earlier versions leave out fields that have come since.
+std::string full_config(const std::string& json, const std::string& path) {
+  models::CompactConfig config;
+  fields_from_json(config, Json::parse(json, nullptr, /*allow_exceptions=*/false), path);
+  return fields_to_json(config).dump();
+}
+
 int merge(const std::vector<std::string>& inputs, const std::string& output, const std::vector<std::string>& defaults) {
   std::vector<std::pair<std::string, Tensor>> tensors;
   std::map<std::string, std::string> metadata;
@@ -110,8 +117,11 @@ int merge(const std::vector<std::string>& inputs, const std::string& output, con
       if (!names.insert(name).second) throw_user_error({.where = path, .problem = "tensor '" + name + "' is in another file too"});
       tensors.emplace_back(name, file.get(name));
     }
-    for (const auto& [key, value] : file.metadata()) {
+    const auto family = file.metadata().find("family");
+    const bool compact = family != file.metadata().end() && family->second == "compact";
+    for (const auto& [key, written] : file.metadata()) {
       if (key == "part" || key == "step") continue;
+      const std::string value = compact && key == "config" ? full_config(written, path) : written;
       if (const auto [other, fresh] = metadata.emplace(key, value); !fresh && other->second != value)
         throw_user_error({.where = path,
                           .problem = "metadata '" + key + "' differs",

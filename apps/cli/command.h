@@ -18,6 +18,7 @@ enum Exit : int { kGood = 0, kSomeFailed = 1, kUserError = 2, kBug = 70, kCancel
 using Command = std::function<int()> (*)(CLI::App& app);
 
 std::function<int()> command_train(CLI::App& app);
+std::function<int()> command_bench_flux(CLI::App& app);
 #ifndef RESFLOW_TRAIN_ONLY
 std::function<int()> command_restore(CLI::App& app);
 std::function<int()> command_generate(CLI::App& app);

@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
                          {"inspect", "Say what a weight file is, or how a picture was made", command_inspect_file},
                          {"pull", "Fetch public weight files", command_pull},
                          {"bench", "Measure speed on this machine", command_bench},
+                         {"bench-flux", "Measure FLUX.1-dev on this machine, with random weights", command_bench_flux},
                          {"docs", "Print the manual page, shell completions and the list of options", command_docs},
                      });
 }

@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 from program import GOOD, SOME_FAILED, USER_ERROR, files_in, resflow
+from safetensors import safe_open
 
 Image = pytest.importorskip("PIL.Image")
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -57,6 +58,17 @@ def test_merging_joins_the_parts(tiny):
         assert all((merged[name] == value).all() for name, value in part.items())
 
 
+def test_merging_takes_a_file_that_was_written_before_a_field_of_the_shape_came(tiny, tmp_path):
+    flow, old = tiny.flow / "weights.safetensors", tmp_path / "old.safetensors"
+    with safe_open(flow, "np") as file:
+        metadata = file.metadata()
+    config = json.loads(metadata["config"])
+    del config["fusion"]
+    safetensors.save_file(safetensors.load_file(flow), old, {**metadata, "config": json.dumps(config)})
+    resflow("merge", tiny.dr / "weights.safetensors", old, "-o", tmp_path / "out.safetensors")
+    assert set(safetensors.load_file(tmp_path / "out.safetensors")) == set(safetensors.load_file(tiny.model))
+
+
 def test_merging_tells_what_is_wrong(tiny, tmp_path):
     dr, flow, out = tiny.dr / "weights.safetensors", tiny.flow / "weights.safetensors", tmp_path / "out.safetensors"
     assert "is in another file too" in resflow("merge", dr, dr, "-o", out, code=USER_ERROR).stderr
@@ -94,7 +106,7 @@ def test_inspecting_a_pytorch_checkpoint(tmp_path):
     assert report["names"] == {"a.weight": [3, 4], "b": [5]} and report["types"]["f16"] == {"tensors": 1, "parameters": 5}
 
 
-COMMANDS = ("restore", "search-report", "degrade", "eval", "train", "pack", "merge", "inspect", "bench")
+COMMANDS = ("restore", "search-report", "degrade", "eval", "train", "pack", "merge", "inspect", "bench", "bench-flux")
 
 
 def test_the_bare_program_shows_its_commands():
@@ -130,6 +142,20 @@ def test_help_has_groups_and_examples():
 def test_command_lines_that_are_wrong(arguments, said):
     done = resflow(*arguments, code=USER_ERROR)
     assert said in done.stderr and done.stdout == "", done.stderr
+
+
+def test_measuring_flux(tmp_path):
+    small = ["--heads", "1", "--double-blocks", "1", "--single-blocks", "1", "--size", "32", "--train-size", "32", "--text-tokens", "8", "--device", "cpu"]
+    report = json.loads(resflow("bench-flux", *small, "--repeats", "1", "-o", tmp_path / "bench.json").stdout)
+    assert json.loads((tmp_path / "bench.json").read_text()) == report and {"machine", "version", "commit"} <= set(report)
+    cases = report["cases"]
+    assert set(cases) == {"plain", "fp8", "stream", "condition", "train", "train-checkpoint"}
+    for case in (*(cases[name] for name in cases if name != "condition"), *cases["condition"].values()):
+        assert case["seconds"] > 0 and case["peak_bytes"] is None  # a CPU's memory is not told by its allocator
+    assert set(cases["condition"]) == {"prepared", "computed_in_the_pass", "preparing"}
+    assert cases["train"]["trainable"] > 0
+    assert "multiple of 16" in resflow("bench-flux", *small, "--size", "40", code=USER_ERROR).stderr
+    assert "plain" in resflow("bench-flux", "--cases", "slow", code=USER_ERROR).stderr
 
 
 def test_measuring_speed(tiny, tmp_path):

@@ -26,7 +26,7 @@ int usable_cores() {
 }  // namespace
 
 c10::Device parse_device(const std::string& name) {
-  if (name == "auto") return {at::hasCUDA() ? c10::kCUDA : c10::kCPU};
+  if (name == "auto") return at::hasCUDA() ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
   if (name == "cpu") return {c10::kCPU};
   if (name.rfind("cuda", 0) == 0) {
     if (!at::hasCUDA())
@@ -36,7 +36,7 @@ c10::Device parse_device(const std::string& name) {
                         .got = name,
                         .hint = "This build's libtorch has no CUDA, or no driver was found"});
     try {
-      const c10::Device device(name);
+      const c10::Device device(name == "cuda" ? "cuda:0" : name);  // allocators and guards ask for a number
       if (device.index() >= static_cast<int>(at::detail::getCUDAHooks().deviceCount()))
         throw_user_error({.where = "device", .problem = "no such CUDA device", .got = name});
       return device;

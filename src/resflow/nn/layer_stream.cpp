@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <future>
 #include <optional>
+#include <thread>
 
 #include "resflow/core/io_thread.h"
 #include "resflow/core/read_ahead.h"
@@ -52,6 +54,22 @@ int64_t bytes_of(const std::vector<Held>& held) {
 // The bytes of `buffer` from `at` on, as a tensor like this one.
 Tensor window(const Tensor& buffer, int64_t at, const Tensor& like) {
   return buffer.narrow(0, at, static_cast<int64_t>(like.nbytes())).view(like.scalar_type()).view(like.sizes());
+}
+
+// One thread copies slower than a GPU's bus takes it.
+void copy_bytes(void* to, const void* from, size_t bytes) {
+  constexpr size_t kPart = size_t{8} << 20, kMost = 8;
+  const size_t parts = std::clamp<size_t>(std::min<size_t>(bytes / kPart, std::thread::hardware_concurrency() / 2), 1, kMost);
+  std::vector<std::jthread> threads;
+  for (size_t i = 0; i < parts; ++i) {
+    const size_t begin = bytes * i / parts, end = bytes * (i + 1) / parts;
+    const auto copy = [=] { std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin, end - begin); };
+    if (i + 1 == parts) {
+      copy();
+    } else {
+      threads.emplace_back(copy);
+    }
+  }
 }
 
 // What keeps a GPU's two streams apart: the one that copies must not overwrite a layer that is still computing, and the computing must not begin
@@ -104,7 +122,7 @@ struct LayerStream::Moving {
     if (buffer.arrived) buffer.arrived->synchronize();  // its last copy has left the pinned memory
     int64_t at = 0;
     for (const auto& tensor : held[layer]) {
-      window(buffer.pinned, at, tensor.home).copy_(tensor.home);
+      copy_bytes(buffer.pinned.mutable_data_ptr<uint8_t>() + at, tensor.home.const_data_ptr(), tensor.home.nbytes());
       at += aligned(static_cast<int64_t>(tensor.home.nbytes()));
     }
     std::optional<c10::StreamGuard> on;

@@ -91,6 +91,15 @@ class FeatureLoss {
 
 constexpr double kTypicalMix = 0.75;  // of the teacher's picture in validation's reference
 
+// Kernels for a GPU are chosen anew for every number of samples, which takes a hundred times as long as running them. So where only some of a batch
+// are worked on, their number is made one of a few: the last one stands in for those that are wanting, and what comes of these is left out again.
+std::vector<int64_t> rounded_up(std::vector<int64_t> places, const Tensor& batch) {
+  if (batch.is_cpu() || places.empty()) return places;
+  const auto step = static_cast<size_t>(std::max<int64_t>(batch.size(0) / 4, 1));
+  places.resize((places.size() + step - 1) / step * step, places.back());
+  return places;
+}
+
 Tensor wide(const Tensor& values) { return values.view({-1, 1, 1, 1}); }
 Tensor selected(const Tensor& pictures, const Tensor& places) { return pictures.defined() ? pictures.index_select(0, places) : Tensor(); }
 
@@ -259,13 +268,14 @@ class FlowObjective final : public Objective {
               Tensor& destination) const {
     at::NoGradGuard no_grad;
     const auto options = part.clean.options();
-    const auto count = static_cast<int64_t>(samples.chosen.size());
-    const Tensor places = at::tensor(samples.chosen, at::TensorOptions().dtype(at::kLong).device(part.clean.device()));
+    const auto worked_on = rounded_up(samples.chosen, part.clean);
+    const auto count = static_cast<int64_t>(worked_on.size());
+    const Tensor places = at::tensor(worked_on, at::TensorOptions().dtype(at::kLong).device(part.clean.device()));
     const auto own = models::select(condition, places);
     const Tensor goal = aim.index_select(0, places), sigma_s = at::tensor(samples.sigmas, options).index_select(0, places);
     const Tensor ones = at::ones({count}, options), weight = module_.loss_weight(ones, sigma_s);
     std::vector<int64_t> indices;
-    for (const int64_t i : samples.chosen) indices.push_back(samples.indices[static_cast<size_t>(i)]);
+    for (const int64_t i : worked_on) indices.push_back(samples.indices[static_cast<size_t>(i)]);
     FeatureLoss::Target target;
     if (features_) target = features_.target(part.clean.index_select(0, places), selected(part.taught, places), indices);
 
@@ -281,8 +291,9 @@ class FlowObjective final : public Objective {
       starts = choice == 0 ? tried : at::where(wide(better), tried, starts);
       estimates = choice == 0 ? x0 : at::where(wide(better), x0, estimates);
     }
-    start = start.index_copy(0, places, starts);
-    destination = destination.index_copy(0, places, estimates);
+    const auto wanted = [&](const Tensor& t) { return t.narrow(0, 0, static_cast<int64_t>(samples.chosen.size())); };
+    start = start.index_copy(0, wanted(places), wanted(starts));
+    destination = destination.index_copy(0, wanted(places), wanted(estimates));
   }
 
   void add_features(const Tensor& x0, const Batch& part, const Samples& samples, Loss& out) const {
@@ -294,9 +305,11 @@ class FlowObjective final : public Objective {
       const double weight = samples.own[i] > 0 ? 1.0 : std::min(1.0, options_.feature_sigma_s / (samples.times[i] * samples.sigmas[i]));
       if (weight < 0.5) continue;
       seen.push_back(static_cast<int64_t>(i));
-      indices.push_back(samples.indices[i]);
       fade.push_back(weight);
     }
+    seen = rounded_up(std::move(seen), part.clean);
+    fade.resize(seen.size(), 0.0);
+    for (const int64_t i : seen) indices.push_back(samples.indices[static_cast<size_t>(i)]);
     const auto options = part.clean.options();
     Tensor sum = at::zeros({}, options);
     if (!seen.empty()) {

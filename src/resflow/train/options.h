@@ -61,6 +61,7 @@ struct TrainOptions {
   std::string dtype = "f32";
   int64_t workers = 1;
   int64_t loaders = 1;
+  std::string profile;
   int64_t log_every = 20;
   int64_t save_every = 500;
   int64_t validate_every = 1000;
@@ -123,6 +124,7 @@ struct TrainOptions {
           OneOf{{"auto", "f32", "bf16"}});
     visit("workers", o.workers, "CPU threads that share a batch, one part each; of FLUX: that share each operation", Range{1, 256});
     visit("loaders", o.loaders, "Threads that crop and degrade", Range{1, 256});
+    visit("profile", o.profile, "Also write what four steps spend their time on into this Chrome trace (.json)");
     visit("log_every", o.log_every, "Steps between log lines", Range{1, 1e9});
     visit("save_every", o.save_every, "Steps between checkpoints", Range{1, 1e9});
     visit("validate_every", o.validate_every, "Steps between validations; 0 = only at the end", Range{0, 1e9});

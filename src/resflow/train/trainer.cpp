@@ -17,6 +17,7 @@
 #include "resflow/train/gradients.h"
 #include "resflow/train/optimizer.h"
 #include "resflow/train/run_folder.h"
+#include "resflow/train/step_profile.h"
 #include "resflow/train/teacher.h"
 #include "resflow/train/validation.h"
 #include "resflow/weights/load.h"
@@ -155,7 +156,9 @@ TrainResult Run::train(const Job& job) {
   BatchLoader loader(dataset, options_.batch, step_, options_.loaders, device_.is_cuda());
   auto mark = std::chrono::steady_clock::now(), tick = mark;
   int64_t mark_step = step_;
+  StepProfile profile(options_.profile, device_);
   while (progress() < 1) {
+    profile.next_step();
     Batch batch = loader.next();
     for (Tensor* tensor : {&batch.clean, &batch.degraded, &batch.taught, &batch.known, &batch.small, &batch.places})
       if (tensor->defined()) *tensor = tensor->to(device_, /*non_blocking=*/true);
@@ -202,6 +205,7 @@ TrainResult Run::train(const Job& job) {
     }
     if (stop && !last) throw Cancelled();
   }
+  profile.end();
   return result_;
 }
 

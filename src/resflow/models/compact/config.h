@@ -1,6 +1,8 @@
 // The shape of the compact model. Stored as JSON in the weight file's metadata ("config").
 #pragma once
 
+#include <string>
+
 #include "resflow/core/fields.h"
 
 namespace resflow::models {
@@ -15,7 +17,10 @@ struct CompactConfig {
   int64_t heads = 3;
   int64_t depth = 4;  // transformer blocks
   int64_t mlp_ratio = 4;
-  int64_t condition_rank = 16;  // rank of the condition tokens' deltas
+  // How the condition's tokens reach the latent ones: as tokens of the sequence (ours), added to them, or through a control network (what the paper
+  // compares with).
+  std::string fusion = "sequence";
+  int64_t condition_rank = 16;  // rank of the condition tokens' deltas, of a sequence
   int64_t radius = 3;           // tokens (16 px) a token sees in each direction
   double sigma_data = 0.05;     // expected RMS of (clean image - remover's output), 0..1 units
   double shared_noise = 0;      // size of the start noise's part that a whole picture shares, to its white part
@@ -31,6 +36,7 @@ struct CompactConfig {
     visit("heads", o.heads, "Attention heads", Range{1, 64});
     visit("depth", o.depth, "Transformer blocks", Range{0, 64});
     visit("mlp_ratio", o.mlp_ratio, "Feed-forward width over token width", Range{1, 8});
+    visit("fusion", o.fusion, "How the condition's tokens reach the latent ones", OneOf{{"sequence", "addition", "controlnet"}});
     visit("condition_rank", o.condition_rank, "Rank of the condition tokens' deltas", Range{0, 256});
     visit("radius", o.radius, "Tokens a token sees in each direction", Range{1, 64});
     visit("sigma_data", o.sigma_data, "Expected RMS of what the flow adds, 0..1 units", Range{1e-4, 1});

@@ -31,6 +31,7 @@ CompactCondition select(const CompactCondition& condition, const Tensor& places)
     key = key.index_select(0, places);
     value = value.index_select(0, places);
   }
+  if (out.embedded.defined()) out.embedded = out.embedded.index_select(0, places);
   return out;
 }
 
@@ -40,7 +41,7 @@ CompactFlow::CompactFlow(const CompactConfig& config)
       sigma_s_embedder_(*this, "time_embed.sigma_s_embedder", 64, config.width),
       condition_in_(*this, "condition_in", config.channels + 2 * kPixels, config.channels, 3),
       latent_in_(*this, "latent_in", kPixels, config.channels, 3),
-      x_embedder_(*this, "x_embedder", config.channels * kPatch * kPatch, config.width, {.condition_rank = config.condition_rank}),
+      x_embedder_(*this, "x_embedder", config.channels * kPatch * kPatch, config.width, {.condition_rank = sequence() ? config.condition_rank : 0}),
       proj_out_(*this, "proj_out", config.width, config.channels * kPatch * kPatch, {.zero_init = true}),
       conv_out_(*this, "conv_out", config.channels, kPixels, 3, 0) {
   if (config.width % (16 * config.heads) != 0)
@@ -50,9 +51,20 @@ CompactFlow::CompactFlow(const CompactConfig& config)
                       .got = fmt::format("{}", config.width)});
   for (int64_t i = 0; i < config.stem_blocks; ++i)
     stem_.push_back(std::make_unique<ResidualBlock>(*this, "stem." + std::to_string(i), config.channels, config.width));
-  const BlockConfig block{.width = config.width, .heads = config.heads, .mlp_ratio = config.mlp_ratio, .condition_rank = config.condition_rank};
+  const BlockConfig block{
+      .width = config.width, .heads = config.heads, .mlp_ratio = config.mlp_ratio, .condition_rank = sequence() ? config.condition_rank : 0};
   for (int64_t i = 0; i < config.depth; ++i)
     blocks_.push_back(std::make_unique<DoubleStreamBlock>(*this, "transformer_blocks." + std::to_string(i), block));
+  // A ControlNet's first map lets the condition in from the start, since its last ones are zero; without one that map is the zero map.
+  if (!sequence() && config.depth > 0)
+    condition_embedder_.emplace(*this, "condition_embedder", config.channels * kPatch * kPatch, config.width,
+                                nn::Linear::Options{.zero_init = config.fusion == "addition"});
+  if (config.fusion == "controlnet")
+    for (int64_t i = 0; i < (config.depth + 1) / 2; ++i) {
+      control_blocks_.push_back(std::make_unique<DoubleStreamBlock>(*this, "control_blocks." + std::to_string(i), block));
+      control_out_.push_back(std::make_unique<nn::Linear>(*this, "control_out." + std::to_string(i), config.width, config.width,
+                                                          nn::Linear::Options{.zero_init = true}));
+    }
   for (int64_t i = 0; i < config.head_blocks; ++i)
     head_.push_back(std::make_unique<ResidualBlock>(*this, "head." + std::to_string(i), config.channels, config.width));
   if (config.refine > 0) {
@@ -80,7 +92,10 @@ CompactCondition CompactFlow::prepare(const Tensor& image, const CompactRemover:
   out.map = at::leaky_relu(condition_in_.forward(seen), 0.1);  // [B, C, h, w]
   out.rope = nn::make_rope(image_ids(rows, columns).to(image.device()), rope_axes(config_));
   out.mask = neighbourhood_mask(rows, columns, config_.radius).to(image.device());
-  if (!blocks_.empty()) {
+  if (!sequence()) {
+    out.mask = out.mask.narrow(1, 0, rows * columns);  // [L, L]
+    if (condition_embedder_) out.embedded = condition_embedder_->forward(patchify(out.map, kPatch));
+  } else if (!blocks_.empty()) {
     const Tensor none = at::zeros({image.size(0)}, image.options().dtype(at::kFloat));
     const Tensor temb = time_embedder_.forward(none);                                       // time 0, whatever sigma_s: cacheable
     const Tensor own_mask = out.mask.narrow(1, 0, rows * columns);                          // [L, L]
@@ -88,6 +103,29 @@ CompactCondition CompactFlow::prepare(const Tensor& image, const CompactRemover:
     for (const auto& block : blocks_) tokens = block->forward_condition(tokens, temb, out.rope, own_mask, out.tokens.emplace_back());
   }
   return out;
+}
+
+std::vector<Tensor> CompactFlow::controls(Tensor tokens, const Tensor& temb, const CompactCondition& condition) const {
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < control_blocks_.size(); ++i) {
+    tokens = control_blocks_[i]->forward(tokens, temb, condition.rope, {}, condition.mask);
+    out.push_back(control_out_[i]->forward(tokens));
+  }
+  return out;
+}
+
+Tensor CompactFlow::transformed(Tensor tokens, const Tensor& temb, const CompactCondition& condition) const {
+  std::vector<Tensor> added;
+  if (!control_blocks_.empty()) {
+    added = controls(tokens + condition.embedded, temb, condition);
+  } else if (condition.embedded.defined()) {
+    tokens = tokens + condition.embedded;
+  }
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    tokens = blocks_[i]->forward(tokens, temb, condition.rope, sequence() ? condition.tokens[i] : KeyValue{}, condition.mask);
+    if (!added.empty()) tokens = tokens + added[i * added.size() / blocks_.size()];
+  }
+  return tokens;
 }
 
 Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const {
@@ -103,7 +141,7 @@ Tensor CompactFlow::predict_x0(const Tensor& z, const Tensor& t, const Tensor& s
   for (const auto& block : stem_) h = block->forward(h, temb);
   if (!blocks_.empty()) {
     Tensor tokens = x_embedder_.forward(patchify(h, kPatch));  // [B, L, D]
-    for (size_t i = 0; i < blocks_.size(); ++i) tokens = blocks_[i]->forward(tokens, temb, condition.rope, condition.tokens[i], condition.mask);
+    tokens = transformed(tokens, temb, condition);
     tokens = proj_out_.forward(nn::plain_layer_norm(tokens));                                                               // [B, L, C P P]
     h = h + unpatchify(tokens, kPatch, h.size(2) / kPatch, h.size(3) / kPatch).contiguous(at::MemoryFormat::ChannelsLast);  // [B, C, h, w]
   }

@@ -7,9 +7,13 @@
 // and the expected residual sigma_data, so one network serves sigma_s = 0.05 (faithful) to 0.5 (room to search). Convolutions work at a
 // quarter of the resolution (pixel-unshuffle), MM-DiT blocks over 16-px tokens [z ; C_img] between them. What they give is 4x4 cells that do
 // not know of each other: a few narrow convolutions at full resolution join them, or the cells would show as a grid.
+//
+// Two other fusions of C_img are here to be compared with (the paper's ablation): `addition` adds C_img, embedded, to the latent tokens; `controlnet`
+// adds what half as many blocks of their own make of that sum, through maps that start at zero (2302.05543).
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "resflow/core/rng.h"
@@ -23,9 +27,10 @@ namespace resflow::models {
 struct CompactCondition {
   Tensor reference;              // y*, [B, 3, H, W]
   Tensor map;                    // condition features for the stem, [B, C, H/4, W/4]
-  std::vector<KeyValue> tokens;  // keys and values of C_img, one a block
+  std::vector<KeyValue> tokens;  // of a sequence: keys and values of C_img, one a block
+  Tensor embedded;               // of the other fusions: C_img as it is added to the latent tokens, [B, L, D]
   nn::Rope rope;                 // [L, E]
-  Tensor mask;                   // [L, 2L]
+  Tensor mask;                   // [L, 2L]; without a sequence [L, L]
 };
 
 // The condition of some samples of its batch. places: int64 [N]
@@ -60,6 +65,11 @@ class CompactFlow : public nn::Module {
 
  private:
   Tensor embedding(const Tensor& t, const Tensor& sigma_s) const;  // [B] -> [B, D]
+  // Latent tokens through the blocks. [B, L, D] -> [B, L, D]
+  Tensor transformed(Tensor tokens, const Tensor& temb, const CompactCondition& condition) const;
+  // What the control network adds after each of its blocks. tokens: the latent's with C_img. -> [B, L, D] each
+  std::vector<Tensor> controls(Tensor tokens, const Tensor& temb, const CompactCondition& condition) const;
+  bool sequence() const { return config_.fusion == "sequence"; }
 
   CompactConfig config_;
   nn::TimestepEmbedder time_embedder_, sigma_s_embedder_;
@@ -67,6 +77,9 @@ class CompactFlow : public nn::Module {
   std::vector<std::unique_ptr<ResidualBlock>> stem_;
   nn::Linear x_embedder_;
   std::vector<std::unique_ptr<DoubleStreamBlock>> blocks_;
+  std::optional<nn::Linear> condition_embedder_;                    // addition, controlnet
+  std::vector<std::unique_ptr<DoubleStreamBlock>> control_blocks_;  // controlnet
+  std::vector<std::unique_ptr<nn::Linear>> control_out_;            // one a control block
   nn::Linear proj_out_;
   std::vector<std::unique_ptr<ResidualBlock>> head_;
   nn::Conv2d conv_out_;
