@@ -13,7 +13,7 @@
 #include "resflow/core/log.h"
 #include "resflow/models/compact/compact.h"
 #include "resflow/models/esrgan/file.h"
-#include "resflow/models/esrgan/network.h"
+#include "resflow/models/remover_network.h"
 #include "resflow/restore/batch.h"
 #include "resflow/train/dataset.h"
 #include "resflow/weights/family.h"
@@ -194,10 +194,15 @@ int inspect(const std::string& path, bool json) {
   for (const auto& family : families) report["families"].push_back({{"name", family.name}, {"what", family.what}, {"use", family.use}});
   const bool adapter = std::any_of(families.begin(), families.end(), [](const auto& family) { return family.name == "lora"; });
   if (adapter) report["adapter"] = adapter_report(file);
-  const bool remover = std::any_of(families.begin(), families.end(), [](const auto& family) { return family.name == "esrgan"; });
+  const bool remover =
+      std::any_of(families.begin(), families.end(), [](const auto& family) { return family.name == "esrgan" || family.name == "swinir"; });
   if (remover) {
-    report["network"] = models::load_esrgan(file, c10::kCPU, c10::kFloat)->architecture();
     report["fingerprint"] = weights::fingerprint(file);
+    try {
+      report["network"] = models::load_remover_network(file, c10::kCPU, c10::kFloat)->architecture();
+    } catch (const UserError& error) {
+      report["network"] = std::string("cannot be used: ") + error.what();
+    }
   }
   if (json) {
     for (const auto& name : file.names()) report["names"][name] = file.shape(name);

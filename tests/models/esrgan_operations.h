@@ -4,7 +4,7 @@
 #include "file_operations.h"
 #include "resflow/core/device.h"
 #include "resflow/models/esrgan/file.h"
-#include "resflow/models/esrgan/network.h"
+#include "resflow/models/remover_network.h"
 
 namespace resflow::probe {
 
@@ -12,7 +12,7 @@ namespace resflow::probe {
 inline Outputs esrgan(const weights::TensorFile& in) {
   c10::InferenceMode inference;
   const auto& told = in.metadata();
-  const auto network = models::load_esrgan(models::open_esrgan(told.at("file")), c10::kCPU, parse_dtype(told.at("dtype"), c10::kCPU));
+  const auto network = models::load_remover_network(models::open_esrgan(told.at("file")), c10::kCPU, parse_dtype(told.at("dtype"), c10::kCPU));
   return {{"out", network->forward(in.get("image"))}, {"scale", at::scalar_tensor(network->scale(), at::kLong)}};
 }
 

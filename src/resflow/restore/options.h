@@ -21,9 +21,10 @@ struct ModelOptions {
     visit("model", o.model, "Model: compact (shipped), or the path of a weight file");
     visit("device", o.device, "auto, cpu, cuda or cuda:N");
     visit("dtype", o.dtype, "Number type: auto (bf16 where it is fast), f32, bf16, f16", OneOf{{"auto", "f32", "bf16", "f16"}});
-    visit("dr_file", o.dr_file,
-          "Degradation remover in place of the model's own, a network of Real-ESRGAN: real-esrgan (fetched by `resflow pull`), .pth, .safetensors, "
-          "ncnn's .bin, X.whl or X.whl:MODEL");
+    visit(
+        "dr_file", o.dr_file,
+        "Degradation remover in place of the model's own, a network of Real-ESRGAN or SwinIR: real-esrgan (fetched by `resflow pull`), .pth, .ckpt, "
+        ".safetensors, ncnn's .bin, X.whl or X.whl:MODEL");
   }
 };
 

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "resflow/core/error.h"
-#include "resflow/image/tiles.h"
+#include "resflow/image/resize.h"
 #include "resflow/models/esrgan/file.h"
 #include "resflow/weights/fingerprint.h"
 #include "resflow/weights/public_weights.h"
@@ -16,14 +16,7 @@ namespace resflow::restore {
 namespace {
 
 constexpr double kMostPixels = 1e9;
-constexpr int64_t kMultiple = 4;  // a whole number of every network's
-
-// Tiles of the source, padded to kMultiple.
-std::vector<image::Tile> tiles_of(const Tensor& pixels, int64_t tile, int64_t scale) {
-  const int64_t side = std::max(tile / scale, 2 * ReferenceNetwork::kMargin) + 2 * ReferenceNetwork::kMargin;
-  return image::plan_tiles(image::padded_size(pixels.size(1), kMultiple), image::padded_size(pixels.size(2), kMultiple), side,
-                           2 * ReferenceNetwork::kMargin, kMultiple);
-}
+constexpr int64_t kMultiple = 4;  // a whole number of each of Real-ESRGAN's networks'
 
 }  // namespace
 
@@ -31,26 +24,47 @@ ReferenceNetwork::ReferenceNetwork(const std::string& file, c10::Device device, 
   const auto tensors = models::open_esrgan(weights::pulled_or_path(file));
   name_ = tensors.path().filename().string();
   fingerprint_ = weights::fingerprint(tensors);
-  network_ = models::load_esrgan(tensors, device, dtype);
+  network_ = models::load_remover_network(tensors, device, dtype);
 }
 
-int64_t ReferenceNetwork::tiles(const Tensor& pixels, int64_t tile) const { return static_cast<int64_t>(tiles_of(pixels, tile, scale()).size()); }
+int64_t ReferenceNetwork::multiple() const {
+  const int64_t own = network_->multiple();
+  return kMultiple % own == 0 ? kMultiple : own;
+}
 
-Tensor ReferenceNetwork::enlarge(const Tensor& pixels, int64_t tile, const Watch& watch) const {
-  const int64_t height = pixels.size(1), width = pixels.size(2), by = scale();
+// Tiles of what the network sees, padded.
+std::vector<image::Tile> ReferenceNetwork::tiles_of(Size size, int64_t tile) const {
+  const int64_t margin = network_->margin(), side = std::max(tile / scale(), 2 * margin) + 2 * margin;
+  return image::plan_tiles(image::padded_size(size.height, multiple()), image::padded_size(size.width, multiple()), side, 2 * margin, multiple());
+}
+
+ReferenceNetwork::Size ReferenceNetwork::seen(const Tensor& pixels, const Target& target) const {
+  const int64_t height = pixels.size(1), width = pixels.size(2);
+  if (network_->wants_enlarged() && target.height * target.width > height * width) return {target.height, target.width};
+  return {height, width};
+}
+
+int64_t ReferenceNetwork::tiles(const Tensor& pixels, const Target& target) const {
+  return static_cast<int64_t>(tiles_of(seen(pixels, target), target.tile).size());
+}
+
+Tensor ReferenceNetwork::enlarge(const Tensor& pixels, const Target& target, const Watch& watch) const {
+  const auto [height, width] = seen(pixels, target);
+  const int64_t by = scale();
   const double result = static_cast<double>(height * by) * static_cast<double>(width * by);
   if (result > kMostPixels)
-    throw_user_error({.where = "real-esrgan",
-                      .problem = fmt::format("the picture is too large for {}, which enlarges {} times", name_, by),
+    throw_user_error({.where = "dr-file",
+                      .problem = fmt::format("the picture is too large for {}, which makes it {} times as large", name_, by),
                       .wanted = fmt::format("at most {:.0f} Mpx", kMostPixels / static_cast<double>(by * by) / 1e6),
                       .got = fmt::format("{}x{} = {:.0f} Mpx", width, height, result / static_cast<double>(by * by) / 1e6)});
   c10::InferenceMode inference;
-  const Tensor padded = image::pad_to_multiple(pixels, kMultiple);
-  const auto sources = tiles_of(pixels, tile, by);
+  const bool as_it_is = height == pixels.size(1) && width == pixels.size(2);
+  const Tensor padded = image::pad_to_multiple(as_it_is ? pixels : image::resize(pixels, height, width).clamp_(0, 1), multiple());
+  const auto sources = tiles_of({height, width}, target.tile);
   std::vector<image::Tile> results;
   for (const auto& t : sources) results.push_back({.y = t.y * by, .x = t.x * by, .height = t.height * by, .width = t.width * by});
-  // A ramp over two thirds of what tiles share: where a tile counts it sees at least kMargin / 3 pixels beyond.
-  image::TileBlender blender(3, padded.size(1) * by, padded.size(2) * by, results, {.feather = kMargin * 4 / 3 * by});
+  // A ramp over two thirds of what tiles share: where a tile counts it sees at least a third of the margin beyond.
+  image::TileBlender blender(3, padded.size(1) * by, padded.size(2) * by, results, {.feather = network_->margin() * 4 / 3 * by});
   for (size_t i = 0; i < sources.size(); ++i) {
     watch.job.throw_if_stopped();
     const auto& t = sources[i];

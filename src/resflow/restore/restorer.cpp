@@ -151,7 +151,7 @@ Restored Restorer::restore_once(const image::Picture& source, const RestoreOptio
   const bool with_alpha = source.alpha.defined() && !constant(source.alpha);
   const auto per_tile = static_cast<int64_t>(plan.sigmas.empty() ? 1 : plan.sigmas.size() - 1);
   plan.total_steps = static_cast<int64_t>(plan.tiles.size()) * (per_tile + (with_alpha ? 1 : 0));
-  if (remover_) plan.total_steps += remover_->tiles(source.pixels, options.tile) * (with_alpha ? 2 : 1);
+  if (remover_) plan.total_steps += remover_->tiles(source.pixels, {plan.size.height, plan.size.width, options.tile}) * (with_alpha ? 2 : 1);
 
   Restored out;
   out.picture = source;
@@ -203,7 +203,8 @@ Restored Restorer::restore_once(const image::Picture& source, const RestoreOptio
 Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const {
   const int64_t height = image::padded_size(plan.size.height, kMultiple), width = image::padded_size(plan.size.width, kMultiple);
   const auto tile_done = [&] { job.report({.stage = "restore", .done = ++plan.steps_done, .of = plan.total_steps}); };
-  const Tensor clean = remover_ ? remover_->enlarge(pixels, plan.options.tile, {.job = job, .on_tile = tile_done}) : Tensor();
+  const ReferenceNetwork::Target wanted{.height = plan.size.height, .width = plan.size.width, .tile = plan.options.tile};
+  const Tensor clean = remover_ ? remover_->enlarge(pixels, wanted, {.job = job, .on_tile = tile_done}) : Tensor();
   image::TileBlender blender(3, height, width, plan.tiles);
   for (const auto& tile : plan.tiles) {
     if (!plan.searches()) job.throw_if_stopped();

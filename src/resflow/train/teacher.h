@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "resflow/models/esrgan/network.h"
+#include "resflow/models/remover_network.h"
 #include "resflow/train/dataset.h"
 
 namespace resflow::train {
@@ -20,7 +20,7 @@ class Teacher {
   Batch teach(Batch batch) const;
 
  private:
-  std::unique_ptr<models::EsrganNetwork> network_;
+  std::unique_ptr<models::RemoverNetwork> network_;
 };
 
 }  // namespace resflow::train

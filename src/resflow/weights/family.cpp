@@ -20,6 +20,7 @@ constexpr std::string_view kLora = "`resflow generate --lora` (docs/lora.md)";
 constexpr std::string_view kReward = "a judge of `resflow restore --search` (docs/rewards.md)";
 constexpr std::string_view kMetric = "a measure of `resflow eval` (docs/metrics.md)";
 
+constexpr std::string_view kSwinIr = "`resflow restore --dr-file` (docs/swinir.md)";
 constexpr std::string_view kRemover = "`resflow restore --dr-file` (docs/real-esrgan.md)";
 
 constexpr std::array<Rule, 28> kRules = {{
@@ -52,7 +53,7 @@ constexpr std::array<Rule, 28> kRules = {{
     {{"image-reward", "ImageReward", kReward}, "blip.visual_encoder.blocks.0.attn.qkv.weight"},
     {{"esrgan", "RRDBNet (Real-ESRGAN)", kRemover}, "body.0.rdb1.conv1.weight"},
     {{"esrgan", "SRVGGNetCompact (Real-ESRGAN)", kRemover}, "body.0.weight", "body.1.weight", "body.1.bias"},
-    {{"swinir", "SwinIR", kNone}, "layers.0.residual_group.blocks.0.attn.qkv.weight"},
+    {{"swinir", "SwinIR", kSwinIr}, "layers.0.residual_group.blocks.0.attn.qkv.weight"},
     {{"lpips", "LPIPS' linear heads", kMetric}, "lin0.model.1.weight"},
     {{"efficientnet-lite", "a network of the trainer's feature loss", "`feature_network` of `resflow train`"},
      "blocks.1.depthwise.weight",

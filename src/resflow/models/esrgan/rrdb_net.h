@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "resflow/models/esrgan/network.h"
+#include "resflow/models/remover_network.h"
 #include "resflow/nn/conv.h"
 
 namespace resflow::models {
@@ -29,7 +29,7 @@ class DenseBlock : public nn::Module {
   std::vector<std::unique_ptr<nn::Conv2d>> convs_;  // conv1 ... conv5
 };
 
-class RrdbNet : public EsrganNetwork {
+class RrdbNet : public RemoverNetwork {
  public:
   explicit RrdbNet(const RrdbConfig& config);
   Tensor forward(const Tensor& image) const override;

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "resflow/models/esrgan/network.h"
+#include "resflow/models/remover_network.h"
 #include "resflow/nn/conv.h"
 
 namespace resflow::models {
@@ -28,7 +28,7 @@ class PRelu : public nn::Module {
   Tensor weight;  // [C]
 };
 
-class SrvggNet : public EsrganNetwork {
+class SrvggNet : public RemoverNetwork {
  public:
   explicit SrvggNet(const SrvggConfig& config);
   Tensor forward(const Tensor& image) const override;
