@@ -3,6 +3,7 @@
 
 #include "command.h"
 #include "recorded.h"
+#include "resflow/core/parse_json.h"
 #include "resflow/image/codec.h"
 #include "resflow/image/texts.h"
 
@@ -22,7 +23,7 @@ int inspect_picture(const std::string& path, const image::ImageInfo& info, bool 
   auto texts = image::read_texts(path);
   Json manifest;
   if (const auto text = texts.find("resflow"); text != texts.end()) {
-    manifest = Json::parse(text->second, nullptr, /*allow_exceptions=*/false);
+    manifest = parse_json(text->second);
     texts.erase(text);
   }
   if (json) {
@@ -47,7 +48,7 @@ int inspect_picture(const std::string& path, const image::ImageInfo& info, bool 
 Json recorded_manifest(const std::filesystem::path& picture) {
   const auto texts = image::read_texts(picture);
   const auto text = texts.find("resflow");
-  Json manifest = text == texts.end() ? Json() : Json::parse(text->second, nullptr, /*allow_exceptions=*/false);
+  Json manifest = text == texts.end() ? Json() : parse_json(text->second);
   if (!manifest.is_object() || !manifest.contains("options"))
     throw_user_error({.where = picture.string(),
                       .problem = "does not say how it was made",

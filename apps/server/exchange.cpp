@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "resflow/core/error.h"
+#include "resflow/core/parse_json.h"
 #include "server/connection.h"
 #include "server/http_error.h"
 
@@ -137,7 +138,7 @@ Json Exchange::json_body(int64_t most) const {
   if (large) refuse(413, fmt::format("the request is larger than {} bytes", most));
   if (!whole) refuse_body("JSON", max_body);
   Connection::current()->body_is_read();
-  Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  Json json = parse_json(body);
   if (!json.is_object()) refuse(400, "the body is no JSON object");
   return json;
 }

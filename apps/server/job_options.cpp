@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "resflow/core/parse_json.h"
 #include "server/http_error.h"
 
 namespace resflow::server {
@@ -22,7 +23,7 @@ Json json_of_text(const std::string& text) {
     }
     return out;
   }
-  const Json parsed = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Json parsed = parse_json(text);
   return parsed.is_discarded() ? Json(text) : parsed;
 }
 

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "resflow/core/error.h"
+#include "resflow/core/parse_json.h"
 #include "server/openapi.h"
 #include "server/routes.h"
 
@@ -16,7 +17,7 @@ constexpr int64_t kMostListed = 1000, kMostPickBytes = 65536;
 const std::vector<std::string> kPictures{"image/png", "image/jpeg", "image/webp", "image/avif", "image/tiff"};
 
 Json parsed(const std::string& text, const std::string& where) {
-  const Json json = Json::parse(text.empty() ? "{}" : text, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(text.empty() ? "{}" : text);
   if (json.is_discarded()) throw_user_error({.where = where, .problem = "is no JSON"});
   return json;
 }

@@ -119,15 +119,20 @@ def test_malformed_forms(server, kind, body):
     assert files_in(server.data / "uploads") == [] and server.get("/health").status == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b'{"image": 7}', b'{"image": "%%%"}', b'{"image": ""}', b"[" * 100_000, b'{"a":' * 50_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b'{"image": 7}', b'{"image": "%%%"}', b'{"image": ""}', b"[" * 100_000, b'{"a":' * 50_000, b'{"image": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"], ids=range(11))
 def test_malformed_json(server, body):
     reply = server.ask("POST", "/sdapi/v1/extra-single-image", body, {"Content-Type": "application/json"})
     assert reply.status == 400 and reply.json["error"]["message"]
 
 
-@pytest.mark.parametrize("options", ['{"restore":', "[]", '{"restore": 7}', "\xff", '{"restore": {"steps": 1e99}}', '{"restore": {"caption": 7}}'])
+# Printed in a message, it would overflow the stack of whoever prints it.
+DEEP = '{"restore": {"steps": ' + "[" * 200_000 + "]" * 200_000 + "}}"
+
+
+@pytest.mark.parametrize("options", ['{"restore":', "[]", '{"restore": 7}', "\xff", '{"restore": {"steps": 1e99}}', '{"restore": {"caption": 7}}', DEEP], ids=range(7))
 def test_malformed_options(server, photo, options):
     assert server.post_form("/v1/jobs", [("image", "a.png", photo)], {"options": options}).status == 400
+    assert server.get("/health").status == 200
 
 
 @pytest.mark.parametrize("request_text", ["\x16\x03\x01\x02\x00", "GET\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: b\r\n\r\n", "NONSENSE / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "GET / HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n", "POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n", "POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", "GET /" + "a" * 20000 + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + "a" * 90000 + "\r\n\r\n", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + "X: y\r\n" * 20000 + "\r\n"], ids=lambda text: text[:24])

@@ -12,11 +12,13 @@ namespace resflow::autoencoders {
 
 void AutoencoderKLConfig::check(const std::string& where) const {
   const auto& widths = block_out_channels;
-  const bool fits = std::all_of(widths.begin(), widths.end(), [&](int64_t width) { return width > 0 && width % norm_num_groups == 0; });
+  constexpr int64_t kWidest = 65536;
+  const bool fits =
+      std::all_of(widths.begin(), widths.end(), [&](int64_t width) { return width > 0 && width <= kWidest && width % norm_num_groups == 0; });
   if (widths.empty() || widths.size() > 16 || !fits)
     throw_user_error({.where = where,
                       .problem = "block_out_channels does not fit norm_num_groups",
-                      .wanted = fmt::format("1 to 16 multiples of {}", norm_num_groups),
+                      .wanted = fmt::format("1 to 16 multiples of {}, at most {}", norm_num_groups, kWidest),
                       .got = fmt::format("[{}]", fmt::join(widths, ", "))});
   if (down_block_types.size() != widths.size() || up_block_types.size() != widths.size())
     throw_user_error({.where = where,

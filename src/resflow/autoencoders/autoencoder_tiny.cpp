@@ -11,10 +11,11 @@
 namespace resflow::autoencoders {
 namespace {
 
-constexpr int64_t kMaxStages = 16, kMaxBlocks = 64;
+constexpr int64_t kMaxStages = 16, kMaxBlocks = 64, kWidest = 65536;
 
 void check_stages(const std::string& where, const std::string& part, const std::vector<int64_t>& widths, const std::vector<int64_t>& blocks) {
-  const bool same = std::all_of(widths.begin(), widths.end(), [&](int64_t width) { return width > 0 && width == widths.front(); });
+  const bool same =
+      std::all_of(widths.begin(), widths.end(), [&](int64_t width) { return width > 0 && width <= kWidest && width == widths.front(); });
   const bool counts = std::all_of(blocks.begin(), blocks.end(), [](int64_t count) { return count >= 0 && count <= kMaxBlocks; });
   if (widths.empty() || widths.size() > kMaxStages || widths.size() != blocks.size() || !same || !counts)
     throw_user_error({.where = where,

@@ -15,6 +15,7 @@
 #include "resflow/core/error.h"
 #include "resflow/core/files.h"
 #include "resflow/core/json.h"
+#include "resflow/core/parse_json.h"
 #include "resflow/image/codec.h"
 #include "resflow/image/resize.h"
 
@@ -69,7 +70,7 @@ std::string jpeg_of(const Tensor& pixels) {
 
 // OpenAI's {"error": {"message"}}, FastAPI's {"detail"}, or the text's beginning.
 std::string told_by(const std::string& body) {
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(body);
   if (json.is_object()) {
     const Json& error = json.contains("error") ? json["error"] : json;
     if (error.is_object() && error.contains("message") && error["message"].is_string()) return error["message"];
@@ -160,7 +161,7 @@ class OpenAi final : public Captioner {
       if (stop.stop_requested()) throw Cancelled();
       if (reply && reply->status == 200) {
         if (reply->body.size() > kMostAnswer) fail("the answer is too large", fmt::format("{} bytes", reply->body.size()));
-        Json json = Json::parse(reply->body, nullptr, /*allow_exceptions=*/false);
+        Json json = parse_json(reply->body);
         if (json.is_discarded()) fail("the answer is no JSON", tidy_caption(reply->body).substr(0, 200), "Does the address end with /v1?");
         return json;
       }

@@ -9,6 +9,7 @@
 #include "resflow/core/error.h"
 #include "resflow/core/files.h"
 #include "resflow/core/json.h"
+#include "resflow/core/parse_json.h"
 #include "resflow/weights/hub_cache.h"
 
 namespace resflow::download {
@@ -96,7 +97,7 @@ HubListing list_hub(const std::string& name, const TransferOptions& options) {
   std::string revision = escaped(out.revision);
   for (size_t slash = 0; (slash = revision.find('/', slash)) != std::string::npos;) revision.replace(slash, 1, "%2F");
   const std::string url = fmt::format("{}/api/models/{}/revision/{}?blobs=true", endpoint(), out.repository, revision);
-  const Json told = Json::parse(fetch_text(url, variable("HF_TOKEN"), with_hint(options, out.repository)), nullptr, /*allow_exceptions=*/false);
+  const Json told = parse_json(fetch_text(url, variable("HF_TOKEN"), with_hint(options, out.repository)));
   if (!told.is_object() || !told.value("sha", Json()).is_string() || !is_digest(told["sha"], 40) || !told.value("siblings", Json()).is_array())
     throw_user_error({.where = "pull", .problem = url + ": a reply that is not the hub's", .got = told.dump().substr(0, 200)});
   out.commit = told["sha"];

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "resflow/core/files.h"
+#include "resflow/core/parse_json.h"
 #include "resflow/image/color_fix.h"
 
 namespace resflow::restore {
@@ -83,7 +84,7 @@ void TraceWriter::write(const Restored& restored, const fs::path& input, const f
 }
 
 TraceFile TraceFile::read(const fs::path& path) {
-  TraceFile out{.path = path, .content = Json::parse(read_text(path), nullptr, /*allow_exceptions=*/false)};
+  TraceFile out{.path = path, .content = parse_json(read_text(path))};
   if (!out.content.is_object() || out.content.value("format", "") != kFormat || !out.content.contains("tiles") || !out.content.contains("manifest"))
     throw_user_error(
         {.where = path.string(), .problem = "is no trace of a search", .wanted = "what `resflow restore --search ... --trace run.json` wrote"});

@@ -10,6 +10,7 @@
 
 #include "resflow/core/error.h"
 #include "resflow/core/files.h"
+#include "resflow/core/parse_json.h"
 #include "resflow/weights/view.h"
 
 namespace resflow::text {
@@ -97,7 +98,7 @@ ClipFile ClipFile::open(const fs::path& path) {
 
 void ClipFile::configure(const fs::path& folder) {
   const auto read = [](const fs::path& path) {
-    Json json = Json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
+    Json json = parse_json(read_text(path));
     if (!json.is_object()) throw_user_error({.where = path.string(), .problem = "not a configuration", .wanted = "a JSON object"});
     return json;
   };

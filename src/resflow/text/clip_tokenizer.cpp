@@ -11,6 +11,7 @@
 #include "resflow/core/error.h"
 #include "resflow/core/files.h"
 #include "resflow/core/json.h"
+#include "resflow/core/parse_json.h"
 #include "resflow/text/unicode.h"
 
 namespace resflow::text {
@@ -60,11 +61,9 @@ size_t end_of_word(std::u32string_view text, size_t begin) {
 }
 
 Json read_json(const std::filesystem::path& path) {
-  try {
-    return Json::parse(read_text(path));
-  } catch (const Json::exception& error) {
-    throw_user_error({.where = path.string(), .problem = "not JSON", .got = error.what()});
-  }
+  Json json = parse_json(read_text(path));
+  if (json.is_discarded()) throw_user_error({.where = path.string(), .problem = "not JSON"});
+  return json;
 }
 
 using Pair = std::pair<std::string, std::string>;

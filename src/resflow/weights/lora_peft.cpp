@@ -7,6 +7,7 @@
 
 #include "resflow/core/config_file.h"
 #include "resflow/core/error.h"
+#include "resflow/core/parse_json.h"
 #include "resflow/weights/lora_reader.h"
 
 namespace resflow::weights {
@@ -65,7 +66,7 @@ Scales scales_of(const Json& config, const std::string& prefix, const std::strin
 Scales scales_for(const TensorFile& file) {
   if (const auto found = file.metadata().find("lora_adapter_metadata"); found != file.metadata().end()) {
     const auto where = file.path().string() + ", lora_adapter_metadata";
-    const Json json = Json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+    const Json json = parse_json(found->second);
     if (!json.is_object()) fail(where, "not a JSON object");
     return scales_of(json, "transformer.", where);
   }

@@ -1,5 +1,6 @@
 #include "resflow/models/compact/compact.h"
 
+#include "resflow/core/parse_json.h"
 #include "resflow/weights/fingerprint.h"
 #include "resflow/weights/load.h"
 
@@ -29,7 +30,7 @@ std::unique_ptr<CompactModel> CompactModel::load(const std::filesystem::path& pa
   CompactConfig config;
   CompactDefaults defaults;
   const auto table = [&](const char* key) {
-    const Json json = Json::parse(metadata.at(key), nullptr, /*allow_exceptions=*/false);
+    const Json json = parse_json(metadata.at(key));
     if (json.is_discarded()) throw_user_error({.where = path.string(), .problem = std::string("metadata '") + key + "' is not JSON"});
     return json;
   };

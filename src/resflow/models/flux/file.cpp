@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "resflow/core/config_file.h"
+#include "resflow/core/parse_json.h"
 #include "resflow/weights/flux_names.h"
 
 namespace resflow::models {
@@ -30,7 +31,7 @@ int64_t count_of(const weights::TensorFile& file, const std::string& blocks, con
 FluxConfig flux_config_of(const weights::TensorFile& file) {
   FluxConfig out;
   if (const auto found = file.metadata().find(kMetadata); found != file.metadata().end()) {
-    const Json json = Json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+    const Json json = parse_json(found->second);
     if (!json.is_object())
       throw_user_error({.where = file.path().string(), .problem = std::string("bad metadata ") + kMetadata, .wanted = "a JSON object"});
     config_from_json(out, json, file.path().string());
