@@ -14,6 +14,7 @@ namespace {
 
 struct State {
   std::vector<std::string> inputs;
+  std::string list;
   bool sidecar = false, overwrite = false, recursive = false, json = false;
   captioning::CaptionOptions captions{.captioner = "openai"};
   restore::ModelOptions model;
@@ -41,6 +42,26 @@ Json caption_one(const State& state, const captioning::Captioner& captioner, con
   return entry;
 }
 
+// {"image", "caption"} a line, pictures from the list's folder where they lie below it: what `resflow pack-latents` reads. A picture whose sidecar
+// was there already has that one's words.
+void write_list(const std::filesystem::path& path, const Json& items) {
+  const auto folder = std::filesystem::absolute(path).parent_path();
+  std::string lines;
+  for (const auto& item : items) {
+    if (item.contains("error")) continue;
+    const std::filesystem::path file = item["input"].get<std::string>();
+    const auto near = std::filesystem::absolute(file).lexically_normal().lexically_relative(folder.lexically_normal());
+    const bool below = !near.empty() && *near.begin() != "..";
+    const std::string caption =
+        item.contains("caption") ? item["caption"].get<std::string>() : captioning::tidy_caption(read_text(captioning::sidecar_of(file)));
+    const Json line = {{"image", below ? near.string() : std::filesystem::absolute(file).string()}, {"caption", caption}};
+    lines += line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  }
+  create_folder(folder);
+  write_text_atomically(path, lines);
+  log_info(fmt::format("captions -> {}", path.string()));
+}
+
 int run(const State& state) {
   check_fields(state.model);
   check_fields(state.limits);
@@ -64,6 +85,7 @@ int run(const State& state) {
     }
     items.push_back(std::move(entry));
   }
+  if (!state.list.empty()) write_list(state.list, items);
   if (state.json) std::printf("%s\n", Json({{"items", items}, {"failed", failed}}).dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   if (failed == 0) return kGood;
   return found.size() > 1 ? kSomeFailed : kUserError;
@@ -75,6 +97,7 @@ std::function<int()> command_caption(CLI::App& app) {
   auto state = std::make_shared<State>();
   app.add_option("inputs", state->inputs, "Pictures, folders of pictures, globs")->required();
   app.add_flag("--sidecar", state->sidecar, "Write each caption beside its picture: photo.jpg, photo.txt");
+  app.add_option("--list", state->list, "Write all captions into one file too, {\"image\": path, \"caption\": text} a line (.jsonl)");
   app.add_flag("--overwrite", state->overwrite, "Make sidecar files anew that are there");
   app.add_flag("-r,--recursive", state->recursive, "Folders' subfolders too");
   app.add_flag("--json", state->json, "Print what was done as JSON");
@@ -85,6 +108,7 @@ std::function<int()> command_caption(CLI::App& app) {
   app.footer(
       "The captioner sees what the degradation remover makes of a picture. A key, where one is needed, is in OPENAI_API_KEY.\n"
       "Examples:\n  resflow caption scans/ --sidecar --caption-url http://127.0.0.1:8080/v1\n"
+      "  resflow caption photos/ --list photos/captions.jsonl      # for `resflow pack-latents`\n"
       "  resflow restore scans/ -o out/ --captioner sidecar --search resflow --rewards lq-consistency,clip-score\n"
       "Exit codes: 0 all good, 1 some pictures failed, 2 wrong input or option, 70 bug, 130 cancelled.");
   return [state] { return run(*state); };

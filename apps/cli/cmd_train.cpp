@@ -8,6 +8,9 @@
 
 #include "command.h"
 #include "resflow/core/files.h"
+#ifndef RESFLOW_TRAIN_ONLY
+#include "resflow/samples/sample.h"
+#endif
 #include "resflow/train/flux_trainer.h"
 
 namespace resflow::cli {
@@ -23,10 +26,10 @@ Json to_json(const std::string& path) {
   }
 }
 
-// A folder of pictures in the place of a shard is packed into the run's folder, once.
+// A folder of pictures, a tar shard or a list in the place of a shard is packed into the run's folder, once.
 std::string shard_of(const std::string& path, const std::string& output, const std::string& name) {
 #ifndef RESFLOW_TRAIN_ONLY
-  if (std::filesystem::is_directory(path)) {
+  if (std::filesystem::is_directory(path) || samples::is_sample_file(path)) {
     const auto shard = std::filesystem::path(output) / "shards" / (name + ".safetensors");
     if (!std::filesystem::exists(shard))
       pack_pictures({.inputs = {path}, .output = shard.string(), .only = {}, .except = {}, .degraded = {}, .taught = {}});

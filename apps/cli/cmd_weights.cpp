@@ -8,13 +8,16 @@
 #include <set>
 
 #include "command.h"
+#include "failed_pictures.h"
 #include "resflow/core/device.h"
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
+#include "resflow/image/codec.h"
 #include "resflow/models/compact/compact.h"
 #include "resflow/models/esrgan/file.h"
 #include "resflow/models/remover_network.h"
-#include "resflow/restore/batch.h"
+#include "resflow/restore/picture_list.h"
+#include "resflow/samples/sample.h"
 #include "resflow/train/dataset.h"
 #include "resflow/weights/family.h"
 #include "resflow/weights/fingerprint.h"
@@ -33,31 +36,41 @@ std::set<std::string> names_in(const std::string& path) {
   return names;
 }
 
-Tensor packed_picture(const std::filesystem::path& path) {
-  return image::read_picture(path).pixels.mul(255).round_().to(at::kByte);  // [3, H, W]
+Tensor as_bytes(const Tensor& pixels) { return pixels.mul(255).round_().to(at::kByte); }  // [3, H, W]
+
+using Pictures = std::map<std::string, std::filesystem::path>;  // by stem
+
+Pictures pictures_in(const std::string& folder) {
+  Pictures out;
+  if (!folder.empty())
+    for (const auto& path : restore::list_pictures({folder})) out.emplace(path.stem(), path);
+  return out;
 }
 
-std::filesystem::path picture_of(const std::string& folder, const std::string& stem) {
-  for (const auto& path : restore::list_pictures({folder}))
-    if (path.stem() == stem) return path;
-  throw_user_error({.where = folder, .problem = "has no picture '" + stem + "'", .wanted = "one for each clean picture"});
+Tensor picture_of(const Pictures& pictures, const std::string& name, const std::string& folder) {
+  const auto found = pictures.find(std::filesystem::path(name).filename());
+  if (found == pictures.end())
+    throw_user_error({.where = folder, .problem = "has no picture '" + name + "'", .wanted = "one for each clean picture"});
+  return as_bytes(image::read_picture(found->second).pixels);
 }
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 // The clean picture and, where asked, its company. `resflow degrade` leaves out what is over a multiple of the scale, from both sides alike.
-std::vector<std::pair<std::string, Tensor>> packed_sample(const PackOptions& options, const std::string& stem, const std::filesystem::path& path) {
-  Tensor clean = packed_picture(path);
-  if (options.degraded.empty()) return {{stem, clean}};
-  const Tensor degraded = packed_picture(picture_of(options.degraded, stem)), taught = packed_picture(picture_of(options.taught, stem));
+NamedTensors packed_sample(const PackOptions& options, const samples::Sample& sample, const Pictures& poor, const Pictures& taught_ones) {
+  Tensor clean = as_bytes(sample.pixels());
+  if (options.degraded.empty()) return {{sample.name, clean}};
+  const Tensor degraded = picture_of(poor, sample.name, options.degraded), taught = picture_of(taught_ones, sample.name, options.taught);
   const int64_t height = taught.size(1), width = taught.size(2), scale = height / degraded.size(1);
   const int64_t y = (clean.size(1) - height) / 2, x = (clean.size(2) - width) / 2;
   if (scale < 1 || degraded.size(1) * scale != height || degraded.size(2) * scale != width || clean.size(1) / scale * scale != height ||
       clean.size(2) / scale * scale != width)
-    throw_user_error({.where = path.string(),
+    throw_user_error({.where = sample.where,
                       .problem = "the degraded and the taught picture do not fit it",
                       .wanted = "what `resflow degrade` makes of it, and a teacher's picture of that at the clean one's size",
                       .got = c10::str("clean ", clean.sizes(), ", degraded ", degraded.sizes(), ", taught ", taught.sizes())});
   clean = clean.slice(1, y, y + height).slice(2, x, x + width).contiguous();
-  return {{stem, clean}, {stem + std::string(train::kDegraded), degraded}, {stem + std::string(train::kTaught), taught}};
+  return {{sample.name, clean}, {sample.name + std::string(train::kDegraded), degraded}, {sample.name + std::string(train::kTaught), taught}};
 }
 
 }  // namespace
@@ -66,36 +79,40 @@ int pack_pictures(const PackOptions& options) {
   if (options.degraded.empty() != options.taught.empty()) throw_user_error({.where = "pack", .problem = "--degraded and --taught belong together"});
   const auto names = [](const std::string& path) { return path.empty() ? std::set<std::string>() : names_in(path); };
   const auto wanted = names(options.only), unwanted = names(options.except);
-  std::map<std::string, std::filesystem::path> chosen;  // by stem
-  for (const auto& path : restore::list_pictures(options.inputs)) {
-    const std::string name = path.filename().string();
-    if ((!options.only.empty() && !wanted.contains(name)) || unwanted.contains(name)) continue;
-    if (const auto [other, fresh] = chosen.emplace(path.stem().string(), path); !fresh)
+  const auto chosen = [&](const samples::Sample& sample) {
+    return (options.only.empty() || wanted.contains(sample.file)) && !unwanted.contains(sample.file);
+  };
+  std::map<std::string, std::string> places;  // by name; what is wrong with them is told before a picture is read
+  const auto unread = samples::each_sample(options.inputs, {.pixels = false}, [&](const samples::Sample& sample) {
+    if (!chosen(sample)) return;
+    if (const auto [other, fresh] = places.emplace(sample.name, sample.where); !fresh)
       throw_user_error({.where = "pack",
-                        .problem = "two pictures of one name: " + other->second.string() + " and " + path.string(),
+                        .problem = "two pictures of one name: " + other->second + " and " + sample.where,
                         .hint = "Pack them into different shards"});
-  }
-  if (chosen.empty()) throw_user_error({.where = "pack", .problem = "no picture left to pack"});
+  });
+  if (places.empty())
+    throw_user_error(
+        {.where = "pack", .problem = "no picture left to pack", .got = unread.empty() ? "" : unread.front().where + ": " + unread.front().problem});
+  const Pictures poor = pictures_in(options.degraded), taught = pictures_in(options.taught);
   create_folder(std::filesystem::path(options.output).parent_path());
-  std::vector<std::pair<std::string, Tensor>> images;
-  std::string failed;
-  size_t packed = 0;
-  for (const auto& [stem, path] : chosen) {
+  std::map<std::string, NamedTensors> packed;  // in the names' order, so that the shard does not depend on that of the inputs
+  FailedPictures failed;
+  const auto skipped = samples::each_sample(options.inputs, {}, [&](const samples::Sample& sample) {
     if (interrupted().stop_requested()) throw Cancelled();
+    if (!chosen(sample)) return;
     try {
-      for (auto& tensor : packed_sample(options, stem, path)) images.push_back(std::move(tensor));
-      ++packed;
+      packed[sample.name] = packed_sample(options, sample, poor, taught);
     } catch (const UserError& error) {
-      log_warn(error.what());
-      failed += "  " + path.string() + "\n";
+      failed.add(sample.where, error.what());
     }
-  }
-  if (images.empty()) throw_user_error({.where = "pack", .problem = "no picture could be read"});
+  });
+  for (const auto& [where, problem] : skipped) failed.add(where, problem);
+  if (packed.empty()) throw_user_error({.where = "pack", .problem = "no picture could be read"});
+  NamedTensors images;
+  for (const auto& [name, tensors] : packed) images.insert(images.end(), tensors.begin(), tensors.end());
   weights::write_safetensors(options.output, images, {{"kind", "resflow shard"}});
-  log_info(fmt::format("{} pictures -> {}", packed, options.output));
-  if (failed.empty()) return kGood;
-  std::fprintf(stderr, "resflow: %zu of %zu pictures failed:\n%s", chosen.size() - packed, chosen.size(), failed.c_str());
-  return kSomeFailed;
+  log_info(fmt::format("{} pictures -> {}", packed.size(), options.output));
+  return failed.report(packed.size());
 }
 
 namespace {
@@ -224,7 +241,8 @@ int inspect(const std::string& path, bool json) {
 
 std::function<int()> command_pack(CLI::App& app) {
   auto state = std::make_shared<PackOptions>();
-  app.add_option("inputs", state->inputs, "Pictures, folders of pictures, globs")->required();
+  app.add_option("inputs", state->inputs, "Pictures, folders of pictures, globs; tar shards (webdataset's); lists (.jsonl: {\"image\": path})")
+      ->required();
   app.add_option("-o,--output", state->output, "The shard (.safetensors)")->required();
   app.add_option("--only", state->only, "Text file of file names: pack these alone");
   app.add_option("--except", state->except, "Text file of file names: leave these out");
@@ -232,7 +250,8 @@ std::function<int()> command_pack(CLI::App& app) {
   app.add_option("--taught", state->taught, "Folder of what a teacher makes of the degraded ones: a flow can be trained towards it");
   app.footer(
       "Examples:\n  resflow pack photos/ -o data/train.safetensors --except configs/validation.txt\n"
-      "  resflow pack photos/ -o data/taught.safetensors --degraded poor/ --taught teacher/");
+      "  resflow pack photos/ -o data/taught.safetensors --degraded poor/ --taught teacher/\n"
+      "  resflow pack 'shards/train-*.tar' list.jsonl -o data/train.safetensors");
   return [state] { return pack_pictures(*state); };
 }
 

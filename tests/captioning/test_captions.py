@@ -70,6 +70,22 @@ def test_sidecars_are_written_kept_and_made_anew(caption, album):
     assert caption(album / "coffee.png", "--captioner", "sidecar").stdout.endswith(": a beverage\n")
 
 
+def test_a_list_of_all_is_what_trainers_read(caption, album, tmp_path):
+    (album / "astronaut.txt").write_text("mine\n")
+    Image.new("RGB", (40, 30)).save(tmp_path / "elsewhere.png")
+    (album / "broken.png").write_bytes(b"no picture")
+    with Stub("a drink", 'a "dark" wall') as stub:
+        options = ["--sidecar", "--list", album / "captions.jsonl", "--caption-url", stub.url]
+        caption(album, tmp_path / "elsewhere.png", *options, code=SOME_FAILED)
+    lines = [json.loads(line) for line in (album / "captions.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"image": "astronaut.png", "caption": "mine"},
+        {"image": "coffee.png", "caption": "a drink"},
+        {"image": f"{tmp_path}/elsewhere.png", "caption": 'a "dark" wall'},
+    ]
+    resflow("pack", album / "captions.jsonl", "-o", tmp_path / "shard.safetensors")
+
+
 @pytest.mark.parametrize("passing", [(503, {"error": "loading"}), (429, {"error": {"message": "slow down"}}), (500, b"<html>")], ids=["503", "429", "500"])
 def test_what_may_pass_is_tried_again(caption, album, passing):
     with Stub(passing, "in the end") as stub:

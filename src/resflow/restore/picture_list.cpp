@@ -33,8 +33,6 @@ bool only_readable(const fs::path& path) {
   std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
   return extensions.contains(extension);
 }
-bool named_as_picture(const fs::path& path) { return only_readable(path) || !image::format_of_extension(path).empty(); }
-
 bool hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
 
 std::vector<FoundPicture> pictures_in(const fs::path& folder, const FindOptions& options) {
@@ -64,6 +62,8 @@ fs::path result_name(const fs::path& input, const std::string& format) {
 }
 
 }  // namespace
+
+bool named_as_picture(const fs::path& path) { return only_readable(path) || !image::format_of_extension(path).empty(); }
 
 std::vector<FoundPicture> find_pictures(const std::vector<std::string>& inputs, const FindOptions& options) {
   std::vector<FoundPicture> out;

@@ -22,6 +22,9 @@ struct FindOptions {
   std::filesystem::path skip;  // a folder that is not entered: the results'
 };
 
+// Whether a file of this name is taken for a picture where a folder is looked through.
+bool named_as_picture(const std::filesystem::path& path);
+
 // Every picture of `inputs`: files, folders (their pictures, sorted by name) and globs (*, ?, in any part of the path), each once. Files
 // that are not there stay in the list. Throws UserError: a folder without pictures, a glob without files.
 std::vector<FoundPicture> find_pictures(const std::vector<std::string>& inputs, const FindOptions& options = {});

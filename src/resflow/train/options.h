@@ -74,7 +74,8 @@ struct TrainOptions {
     visit("task", o.task, "What is trained: the degradation remover, the flow, compact-iqa, or a fusion for FLUX",
           OneOf{{"dr", "flow", "iqa", "flux-lora"}});
     visit("output", o.output, "Folder of the run: checkpoint, weights, log, events, sample grids");
-    visit("data", o.data, "Training images: shards made by `resflow pack`, or folders of pictures; for FLUX, shards of latents");
+    visit("data", o.data,
+          "Training images: shards made by `resflow pack`, folders of pictures, tar shards or lists (.jsonl); for FLUX, shards of latents");
     visit("validation", o.validation, "Images that are not trained on: a shard or a folder");
     visit("remover", o.remover, "Weights of the trained remover (tasks flow and iqa)");
     visit("flow", o.flow, "Weights of the trained flow (task iqa)");
