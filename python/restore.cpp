@@ -106,10 +106,9 @@ struct Shared {
 std::shared_ptr<Shared> shared(const restore::ModelOptions& options) {
   static auto& mutex = *new std::mutex;  // never destroyed: threads may run on while the program ends
   static auto& last = *new std::pair<std::string, std::shared_ptr<Shared>>;
-  const auto path = restore::model_path(options.model);
-  const auto made = std::filesystem::last_write_time(path).time_since_epoch().count();
-  const std::string key =
-      path.string() + " " + std::to_string(made) + " " + fields_to_json(options).dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string key = fields_to_json(options).dump(-1, ' ', false, Json::error_handler_t::replace);
+  for (const auto& path : restore::model_files(options))
+    key += " " + path.string() + " " + std::to_string(std::filesystem::last_write_time(path).time_since_epoch().count());
   const std::lock_guard lock(mutex);
   if (last.first != key) last = {key, std::make_shared<Shared>(options)};
   return last.second;

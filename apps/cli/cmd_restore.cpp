@@ -119,6 +119,7 @@ int run(const CLI::App& app, State& state) {
       throw_user_error({.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + format, .got = state.output});
   }
   const restore::Restorer restorer(state.model);
+  restorer.check(state.batch.restore);
   if (!state.like.empty()) check_same_model(state, restorer);
   const bool captioned = state.batch.restore.caption.empty() && state.batch.captions.captioner != "none";
   restorer.prepare(state.batch.search, captioned ? "a photograph" : state.batch.restore.caption);
@@ -193,6 +194,7 @@ std::function<int()> command_restore(CLI::App& app) {
       "  resflow restore 'album/*.jpg' -o out/ --sigma-s 0.3 --seed 7 --steps 8\n"
       "  resflow restore more/ -o restored/ --like restored/first.png             # the options that made that one\n"
       "  resflow restore old.jpg -o best.png --search resflow --candidates 8 --time 60s --trace run.json\n"
+      "  resflow restore old.jpg -o flux.png --model black-forest-labs/FLUX.1-dev --adapter runs/ummf --caption \"a harbour\" --scale 2\n"
       "Exit codes: 0 all good, 1 some pictures failed, 2 wrong input or option, 70 bug, 130 cancelled.");
   return [state, &app] { return run(app, *state); };
 }

@@ -87,7 +87,7 @@ void JobOptions::check() const {
     throw_user_error({.where = "format", .problem = "this server cannot write " + files.format, .hint = "Choose png"});
 }
 
-void JobOptions::fit(const image::ImageInfo& source, const ServeOptions& limits) {
+void JobOptions::fit(const image::ImageInfo& source, const ServeOptions& limits, int64_t usual_tile) {
   const auto refuse = [&](const std::string& what, double pixels, const std::string& hint) {
     throw HttpError{.status = 413,
                     .code = "too_many_pixels",
@@ -99,6 +99,7 @@ void JobOptions::fit(const image::ImageInfo& source, const ServeOptions& limits)
   const auto size = restore::target_size(restore, {.width = source.width, .height = source.height});
   const double made = static_cast<double>(size.width) * static_cast<double>(size.height);
   if (made > static_cast<double>(limits.max_pixels)) refuse("the result", made, "Choose a smaller scale");
+  if (restore.tile == 0 && usual_tile > limits.max_tile) restore.tile = limits.max_tile;
   if (restore.tile > limits.max_tile && std::max(size.width, size.height) > limits.max_tile)
     throw_user_error({.where = "tile",
                       .problem = "is too large for this server",

@@ -28,9 +28,9 @@ struct JobOptions {
 
   // Ranges, names and contradictions. Throws UserError.
   void check() const;
-  // What of it depends on the picture and the server: the result's size, tiles, batches (made smaller where none was chosen); `format` becomes one
-  // that can be written. Throws UserError, HttpError (413).
-  void fit(const image::ImageInfo& source, const ServeOptions& limits);
+  // What of it depends on the picture, the server and the model, which takes tiles of `usual_tile`: the result's size, tiles and batches (made
+  // smaller where none were chosen); `format` becomes one that can be written. Throws UserError, HttpError (413).
+  void fit(const image::ImageInfo& source, const ServeOptions& limits, int64_t usual_tile);
 };
 
 }  // namespace resflow::server

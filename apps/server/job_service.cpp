@@ -82,7 +82,8 @@ JobService::JobService(const ServeOptions& options, const fs::path& data, std::u
       files_(data),
       store_(files_.database(), kMostAttempts),
       fingerprint_(restorer->fingerprint()),
-      model_name_("compact"),
+      model_name_(restorer->name()),
+      usual_tile_(restorer->defaults().tile),
       worker_({.restorer = std::move(restorer), .captioner = std::move(captioner)}, options_, store_, files_, feed_, metrics_) {
   files_.remove_leftovers(store_.ids());
   worker_.start();
@@ -137,7 +138,7 @@ std::vector<JobRecord> JobService::submit(const ReceivedFile& picture, std::vect
     wanted.check();
     if (wanted.search.strategy != "none")
       rewards::check_needs(wanted.search.rewards, !wanted.restore.caption.empty() || options_.captions.captioner != "none");
-    wanted.fit(info, options_);
+    wanted.fit(info, options_, usual_tile_);
     jobs.push_back({.id = new_job_id(),
                     .priority = wanted.priority,
                     .name = safe_name(picture.name),

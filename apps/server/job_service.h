@@ -106,6 +106,7 @@ class JobService {
   Feed feed_;
   Metrics metrics_;
   std::string fingerprint_, model_name_;
+  int64_t usual_tile_ = 0;
   Worker worker_;
   std::mutex pictures_;
   std::atomic<bool> ending_{false};

@@ -13,7 +13,7 @@ class RestoreOptions(TypedDict, total=False):
     height: int
     "Height of the result in pixels; with it alone the width follows. Default: 0"
     steps: int
-    "Denoising steps; 0 = the model's default. Default: 0"
+    "Denoising steps; 0 = the model's default (FLUX: 28, or 4 without guidance). Default: 0"
     seed: int
     "Seed of the noise: the same seed gives the same picture. Default: 0"
     strength: float
@@ -21,15 +21,23 @@ class RestoreOptions(TypedDict, total=False):
     reference_mix: float
     "Share of --dr-file's picture in what the flow starts from, the rest being the model's own remover's: 1 = sharpest, less = nearer to the truth. Default: 0.75"
     sigma_s: float
-    "Start noise: small is faithful, large invents; 0 = the model's default. Default: 0.0"
+    "compact: start noise: small is faithful, large invents; 0 = the model's default. Default: 0.0"
     sampler: str
     "ODE solver (euler | heun). Default: \"euler\""
     color_fix: str
     "Colours taken back from the source (wavelet | adain | lab | none). Default: \"none\""
     caption: str
-    "What the picture shows, in words: for rewards that compare with a text. Default: \"\""
+    "What the picture shows, in words: for FLUX, and for rewards that compare with a text. Default: \"\""
+    guidance: float
+    "FLUX: scale that the model is fed, where it takes one (dev). Default: 3.5"
+    condition: str
+    "FLUX: the picture that it is shown: the poor one, enlarged, or the degradation remover's (lq | reference). Default: \"lq\""
+    control_scale: float
+    "FLUX: strength of what a ControlNet adds. Default: 1.0"
+    max_sequence_length: int
+    "FLUX: tokens of the caption; another number changes the picture. Default: 512"
     tile: int
-    "Side of a tile in result pixels (memory grows with it). Default: 512"
+    "Side of a tile in result pixels (memory grows with it), 128 or more; 0 = 512, FLUX: 1024. Default: 0"
     overlap: int
     "Pixels that neighbouring tiles share. Default: 96"
     max_change: float
@@ -105,10 +113,32 @@ class RestoreOptions(TypedDict, total=False):
     finish_lookahead: bool
     "resflow: near the end, look ahead with the sampler's own steps and keep them. Default: true"
     model: str
-    "Model: compact (shipped), or the path of a weight file. Default: \"compact\""
+    "Model: compact (shipped), a file of its kind, or FLUX: a diffusers folder, or ORG/NAME in Hugging Face's cache. Default: \"compact\""
     device: str
     "auto, cpu, cuda or cuda:N. Default: \"auto\""
     dtype: str
     "Number type: auto (bf16 where it is fast), f32, bf16, f16 (auto | f32 | bf16 | f16). Default: \"auto\""
     dr_file: str
     "Degradation remover in place of the model's own, a network of Real-ESRGAN or SwinIR: real-esrgan (fetched by `resflow pull`), .pth, .ckpt, .safetensors, ncnn's .bin, X.whl or X.whl:MODEL. Default: \"\""
+    adapter: str
+    "FLUX: the adapter that reads the poor picture, FILE or FILE:SCALE: what `resflow train` makes (or its run's folder), or OminiControl's. Default: \"\""
+    control: str
+    "FLUX: a ControlNet in place of an adapter: a file, a folder, or ORG/NAME in Hugging Face's cache. Default: \"\""
+    control_mode: int
+    "FLUX: the kind of control that a union of ControlNets is shown; -1 = it knows one. Default: -1"
+    condition_fusion: str
+    "FLUX: how the poor picture reaches the transformer; auto = as the files are (auto | sequence | addition | controlnet). Default: \"auto\""
+    condition_attention: str
+    "FLUX: what the poor picture's tokens attend to: all, or themselves (then computed once a tile); auto = as the adapter was trained (auto | full | independent). Default: \"auto\""
+    transformer: str
+    "FLUX: other weights for the folder's transformer: a single file, GGUF or float8. Default: \"\""
+    t5: str
+    "FLUX: other weights for the folder's T5 encoder. Default: \"\""
+    vae: str
+    "FLUX: other weights for the folder's autoencoder. Default: \"\""
+    preview_vae: str
+    "FLUX: a small autoencoder (TAEF1) that previews and searches look through; empty = the model's own. Default: \"\""
+    offload: str
+    "What is kept in memory: all that was loaded (none), all but the text encoders (text), or a block of the transformer at a time (stream); auto = the first of the last two that fits, on a CPU stream (auto | none | text | stream). Default: \"auto\""
+    max_vram: str
+    "Most memory to take, as in 12G: of the GPU, or on a CPU anonymous memory; empty = what is free. Default: \"\""

@@ -5,25 +5,16 @@
 // is asked for bf16. diffusers rounds latents, timestep and guidance to the pipeline's type as well: in float32 both are the same.
 #pragma once
 
-#include <c10/core/Device.h>
-
 #include <functional>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "resflow/autoencoders/autoencoder.h"
 #include "resflow/core/json.h"
 #include "resflow/core/progress.h"
-#include "resflow/generate/memory.h"
-#include "resflow/generate/model_folder.h"
+#include "resflow/generate/flux_parts.h"
 #include "resflow/generate/options.h"
 #include "resflow/generate/plan.h"
-#include "resflow/generate/text_features.h"
 #include "resflow/image/codec.h"
-#include "resflow/models/flux/transformer.h"
-#include "resflow/weights/lora_list.h"
 
 namespace resflow::generate {
 
@@ -48,7 +39,6 @@ class Generator {
  public:
   // Throws UserError where a part is missing or is not what it is taken for, or the device is not there.
   explicit Generator(const ModelOptions& options, const MemoryOptions& memory = {});
-  ~Generator();
 
   // Makes options.n pictures and hands each over when it is ready. Picture i is that of seed + i alone. Reports stage "denoise", one unit a step,
   // of n items. Throws UserError (options, files), Cancelled.
@@ -64,32 +54,18 @@ class Generator {
   Decision choose(const Request& request, const GenerateOptions& options);
 
   // Loads what generate() would load by itself; without choose() before, in the mode that the options name, or on a CPU `stream`, else `text`.
-  void load_transformer();
-  void load_autoencoder();
+  void load_transformer() { parts_.load_transformer(); }
+  void load_autoencoder() { parts_.load_autoencoder(); }
 
-  const ModelFolder& model() const { return folder_; }
+  const ModelFolder& model() const { return parts_.folder(); }
 
  private:
-  ModelFacts facts() const;
-  Offload mode() const;
   Tensor latent_of(const Tensor& image, Size size) const;  // [3, h, w] -> [1, C, H / 8, W / 8], resized
 
   struct Run;  // what all pictures of one call share
   Generated make(const Run& run, int64_t index, const Job& job, const DrawNoise& draw) const;
 
-  ModelOptions options_;
-  MemoryOptions memory_;
-  std::optional<Decision> decision_;
-  ModelFolder folder_;
-  c10::Device device_;
-  c10::ScalarType dtype_;
-  models::FluxConfig config_;
-  flow::FlowMatchEuler schedule_;
-  std::vector<weights::LoraChoice> loras_;
-  TextEncoders encoders_;  // with Offload::none
-  std::unique_ptr<autoencoders::Autoencoder> autoencoder_;
-  std::unique_ptr<models::FluxTransformer> transformer_;
-  bool autoencoder_loaded_ = false;
+  FluxParts parts_;
 };
 
 }  // namespace resflow::generate

@@ -44,8 +44,10 @@ struct MemoryOptions {
 // What is to be made, as far as memory goes.
 struct Work {
   Size size, reference;  // as planned; reference 0 x 0: none
-  bool image = false;    // whether it starts from one
+  bool image = false;    // whether one of that size is encoded
   int64_t max_sequence_length = 512;
+  int64_t batch = 1;   // samples in one pass of the transformer, decoded one at a time
+  int64_t beside = 0;  // bytes held where it computes while it denoises: a condition's keys and values, a ControlNet
 };
 
 struct PartNeed {

@@ -197,16 +197,17 @@ class Estimate {
     const int64_t side = 2 * reduction_;
     const auto tokens = [&](Size size) { return (size.height / side) * (size.width / side); };
     const int64_t length = tokens(work_.size), all = length + (work_.reference.width > 0 ? tokens(work_.reference) : 0);
-    const Tensor z = at::empty({1, length, config_.in_channels}, on_meta(at::kFloat));
+    const int64_t batch = work_.batch;
+    const Tensor z = at::empty({batch, length, config_.in_channels}, on_meta(at::kFloat));
     models::FluxInput input;
-    input.hidden_states = at::empty({1, all, config_.in_channels}, on_meta(at::kFloat));
+    input.hidden_states = at::empty({batch, all, config_.in_channels}, on_meta(at::kFloat));
     input.encoder_hidden_states =
-        at::empty({1, work_.max_sequence_length, config_.joint_attention_dim}, on_meta(dtype_ == at::kHalf ? at::kFloat : dtype_));
-    input.pooled = at::empty({1, config_.pooled_projection_dim}, on_meta(at::kFloat));
-    input.timestep = at::empty({1}, on_meta(at::kFloat));
+        at::empty({batch, work_.max_sequence_length, config_.joint_attention_dim}, on_meta(dtype_ == at::kHalf ? at::kFloat : dtype_));
+    input.pooled = at::empty({batch, config_.pooled_projection_dim}, on_meta(at::kFloat));
+    input.timestep = at::empty({batch}, on_meta(at::kFloat));
     input.img_ids = at::empty({all, 3}, on_meta(at::kFloat));
     input.txt_ids = at::empty({work_.max_sequence_length, 3}, on_meta(at::kFloat));
-    if (config_.guidance_embeds) input.guidance = at::empty({1}, on_meta(at::kFloat));
+    if (config_.guidance_embeds) input.guidance = at::empty({batch}, on_meta(at::kFloat));
     const Tensor velocity = model.forward(input).narrow(1, 0, length).to(at::kFloat);
     const Tensor next = z + velocity;
   }
@@ -229,8 +230,8 @@ class Estimate {
     add("clip", {&clip}, clip.working);
     add("t5", {&t5, &clip_later}, t5.working);
     if (vae.encoding > 0) add("encode", {&vae, &clip_later, &t5_later}, vae.encoding);
-    add("denoise", {&transformer, &vae, &clip_later, &t5_later}, transformer.working);
-    add("decode", {&transformer, &vae, &clip_later, &t5_later}, vae.working);
+    add("denoise", {&transformer, &vae, &clip_later, &t5_later}, transformer.working + work_.beside);
+    add("decode", {&transformer, &vae, &clip_later, &t5_later}, vae.working + work_.beside);
     return out;
   }
 

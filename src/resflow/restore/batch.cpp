@@ -148,6 +148,7 @@ class Run {
                 {"files", fields_to_json(options_.encode)},
                 {"model", restorer_.fingerprint()}};
     if (const auto* remover = restorer_.remover()) out["remover"] = remover->fingerprint();
+    if (Json told = restorer_.told(); !told.empty()) out["fusion"] = std::move(told);
     return out;
   }
 
@@ -275,10 +276,13 @@ std::string parameters_text(const Json& manifest) {
   const std::string remover = model.contains("remover") ? fmt::format(", Remover: {}, Remover hash: {}", model["remover"]["name"].get<std::string>(),
                                                                       model["remover"]["fingerprint"].get<std::string>())
                                                         : "";
-  return fmt::format("Steps: {}, Sampler: {}, Seed: {}, Size: {}x{}, Model hash: {}, Model: {}, Denoising strength: {}, Sigma s: {}{}, Version: {}",
-                     options.at("steps").dump(), options.at("sampler").get<std::string>(), options.at("seed").dump(),
-                     manifest.at("result").at("width").dump(), manifest.at("result").at("height").dump(), model.at("fingerprint").get<std::string>(),
-                     model.at("name").get<std::string>(), options.at("strength").dump(), options.at("sigma_s").dump(), remover,
+  const bool flux = model.contains("fusion");
+  const std::string caption = flux ? options.at("caption").get<std::string>() : "";
+  const std::string own = flux ? "Distilled CFG Scale: " + options.at("guidance").dump() : "Sigma s: " + options.at("sigma_s").dump();
+  return fmt::format("{}{}Steps: {}, Sampler: {}, Seed: {}, Size: {}x{}, Model hash: {}, Model: {}, Denoising strength: {}, {}{}, Version: {}",
+                     caption, caption.empty() ? "" : "\n", options.at("steps").dump(), options.at("sampler").get<std::string>(),
+                     options.at("seed").dump(), manifest.at("result").at("width").dump(), manifest.at("result").at("height").dump(),
+                     model.at("fingerprint").get<std::string>(), model.at("name").get<std::string>(), options.at("strength").dump(), own, remover,
                      manifest.at("program").get<std::string>());
 }
 

@@ -7,21 +7,23 @@
 #include <chrono>
 #include <cmath>
 
-#include "resflow/core/data_path.h"
 #include "resflow/core/device.h"
 #include "resflow/flow/denoise.h"
-#include "resflow/flow/schedule.h"
 #include "resflow/image/color_fix.h"
 #include "resflow/image/resize.h"
 #include "resflow/image/tiles.h"
 #include "resflow/restore/assurance.h"
+#include "resflow/restore/compact_backbone.h"
+#include "resflow/restore/flux_backbone.h"
+#include "resflow/search/coordinates.h"
 #include "resflow/search/strategy.h"
 
 namespace resflow::restore {
 namespace {
 
 constexpr double kMostPixels = 1e9;
-constexpr int64_t kMultiple = models::CompactFlow::kMultiple;
+constexpr int64_t kMultiple = 16;  // of a tile's sides
+constexpr int64_t kUsualTile = 512, kSmallestTile = 128;
 
 // A tile of [3, h, w] of the result, of `picture` enlarged (or made smaller) to the result's size; beyond its edge it is padded. -> [1, 3, h, w]
 Tensor tile_of(const Tensor& picture, Size size, const image::Tile& tile, image::Kernel kernel) {
@@ -32,6 +34,17 @@ Tensor tile_of(const Tensor& picture, Size size, const image::Tile& tile, image:
   return at::replication_pad2d(part, {0, tile.width - inside.width, 0, tile.height - inside.height});
 }
 
+// Options that only FLUX has.
+void check_compact(const ModelOptions& options) {
+  const Json asked = fields_to_json(options.flux), usual = fields_to_json(FluxOptions{});
+  for (const auto& [name, value] : asked.items())
+    if (value != usual.at(name))
+      throw_user_error({.where = name,
+                        .problem = "an option of FLUX",
+                        .got = "the model " + options.model,
+                        .hint = "Name a diffusers folder of FLUX with --model, or leave the option out"});
+}
+
 bool constant(const Tensor& plane) { return plane.min().item<float>() == plane.max().item<float>(); }
 
 }  // namespace
@@ -40,11 +53,17 @@ void check_options(const RestoreOptions& options) {
   check_fields(options);
   if ((options.width > 0 || options.height > 0) && options.scale > 0)
     throw_user_error({.where = "restore", .problem = "--scale together with --width or --height", .hint = "Give one or the other"});
-  if (options.tile / kMultiple <= image::padded_size(options.overlap, kMultiple) / kMultiple)
+  if (options.tile > 0 && options.tile < kSmallestTile)
+    throw_user_error({.where = "tile",
+                      .problem = "is out of range",
+                      .wanted = fmt::format("[{}, 8192], or 0", kSmallestTile),
+                      .got = std::to_string(options.tile)});
+  const int64_t tile = options.tile > 0 ? options.tile : kUsualTile;
+  if (tile / kMultiple <= image::padded_size(options.overlap, kMultiple) / kMultiple)
     throw_user_error({.where = "restore",
                       .problem = "--tile is too small for --overlap",
                       .wanted = fmt::format("a tile of more than {} px", options.overlap + kMultiple - 1),
-                      .got = std::to_string(options.tile),
+                      .got = std::to_string(tile),
                       .hint = "Raise --tile or lower --overlap"});
 }
 
@@ -70,18 +89,16 @@ Size target_size(const RestoreOptions& options, Size source) {
   return size;
 }
 
-std::filesystem::path model_path(const std::string& name) {
-  if (name == "compact") return data_file("weights/compact.safetensors");
-  if (!std::filesystem::exists(name))
-    throw_user_error({.where = "model", .problem = "no such model", .wanted = "compact, or the path of a weight file", .got = name});
-  return name;
-}
-
 Restorer::Restorer(const ModelOptions& options)
-    : options_(options),
-      device_(parse_device(options.device)),
-      dtype_(parse_dtype(options.dtype, device_)),
-      model_(models::CompactModel::load(model_path(options.model), device_, dtype_)) {
+    : options_(options), device_(parse_device(options.device)), dtype_(parse_dtype(options.dtype, device_)), named_(find_model(options.model)) {
+  if (named_.family == Family::compact) {
+    check_compact(options);
+    compact_ = models::CompactModel::load(named_.path, device_, dtype_);
+    backbone_ = std::make_unique<CompactBackbone>(*compact_, device_, dtype_);
+  } else {
+    backbone_ = std::make_unique<FluxBackbone>(options);
+    compact_ = models::CompactModel::load(find_model("compact").path, device_, dtype_);
+  }
   if (!options.dr_file.empty()) remover_ = std::make_unique<const ReferenceNetwork>(options.dr_file, device_, dtype_);
 }
 
@@ -98,12 +115,10 @@ void Restorer::prepare(const search::SearchOptions& search, const std::string& c
 // What is the same for all tiles of a picture.
 struct Restorer::Plan {
   Size size, source;  // of the result, not padded; of the source
-  RestoreOptions options;
-  search::SearchOptions search;  // strategy "none": no search
-  int64_t steps = 0;
-  double sigma_s = 0, strength = 1;
-  std::vector<double> sigmas;
+  PictureSettings settings;
+  search::SearchOptions search;    // strategy "none": no search
   std::vector<image::Tile> tiles;  // of the padded result
+  int64_t steps = 0;               // of a tile; 0: the remover alone
   Stream noise;
   bool color_by_tile = false;
   int64_t total_steps = 0;
@@ -112,12 +127,14 @@ struct Restorer::Plan {
   mutable std::vector<SearchedTile> searched;
   SearchWatch watch;
 
-  bool searches() const { return search.strategy != "none" && !sigmas.empty(); }
+  const RestoreOptions& options() const { return settings.options; }
+  bool searches() const { return search.strategy != "none" && steps > 0; }
 };
 
 Restored Restorer::restore(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job,
                            const SearchWatch& watch) const {
   check_options(options);
+  check(options);
   search::check_search(search);
   prepare(search, options.caption);
   c10::InferenceMode inference;
@@ -126,34 +143,54 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
   return made;
 }
 
+Restorer::Plan Restorer::plan_of(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search) const {
+  Plan plan{.size = target_size(options, {.width = source.pixels.size(2), .height = source.pixels.size(1)}),
+            .source = {.width = source.pixels.size(2), .height = source.pixels.size(1)},
+            .settings = {.options = options},
+            .search = search,
+            .noise = Stream(static_cast<uint64_t>(options.seed), "restore.noise")};
+  plan.search.seed = options.seed;
+  const bool searches = search.strategy != "none";
+  const Defaults usual = defaults();
+  RestoreOptions& used = plan.settings.options;
+  if (used.steps == 0) used.steps = searches ? usual.search_steps : usual.steps;
+  if (used.sigma_s == 0) used.sigma_s = searches ? usual.search_sigma_s : usual.sigma_s;
+  if (used.tile == 0) used.tile = usual.tile;
+  const int64_t multiple = backbone_->multiple();
+  plan.tiles = image::plan_tiles(image::padded_size(plan.size.height, multiple), image::padded_size(plan.size.width, multiple), used.tile,
+                                 used.overlap, multiple);
+  plan.settings.height = plan.tiles.front().height;
+  plan.settings.width = plan.tiles.front().width;
+  if (searches) plan.settings.batch = search.batch > 0 ? std::min(search.batch, search.candidates) : search.candidates;
+  if (used.strength > 0) plan.steps = static_cast<int64_t>(backbone_->sigmas(plan.settings, plan.settings.height, plan.settings.width).size()) - 1;
+  // A wavelet's reach is smaller than a tile; the other fixes need the statistics of the whole picture.
+  plan.color_by_tile = options.color_fix == "wavelet";
+  return plan;
+}
+
+Json Restorer::model_json() const {
+  Json out = {{"name", options_.model}, {"fingerprint", fingerprint()}, {"device", device_.str()}, {"dtype", dtype_name(dtype_)}};
+  out.update(backbone_->told());
+  if (remover_) {
+    out["remover"] = remover_->told();
+  } else if (named_.family == Family::flux) {
+    out["remover"] = {{"name", "compact"}, {"fingerprint", compact_->fingerprint}};
+  }
+  return out;
+}
+
 Restored Restorer::restore_once(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search, const Job& job,
                                 const SearchWatch& watch) const {
   const auto start = std::chrono::steady_clock::now();
-  Plan plan{.size = target_size(options, {.width = source.pixels.size(2), .height = source.pixels.size(1)}),
-            .source = {.width = source.pixels.size(2), .height = source.pixels.size(1)},
-            .options = options,
-            .search = search,
-            .noise = Stream(static_cast<uint64_t>(options.seed), "restore.noise"),
-            .watch = watch};
-  plan.search.seed = options.seed;
-  const bool searches = search.strategy != "none";
-  plan.steps = options.steps > 0 ? options.steps : searches ? model_->defaults.search_steps : model_->defaults.steps;
-  plan.sigma_s = options.sigma_s > 0 ? options.sigma_s : searches ? model_->defaults.search_sigma_s : model_->defaults.sigma_s;
-  plan.strength = options.strength;
-  if (plan.strength > 0) {
-    const double mu = model_->flow.time_shift(plan.sigma_s), first = flow::shift_sigmas({plan.strength}, -mu)[0];
-    plan.sigmas = flow::shift_sigmas(flow::linear_sigmas(static_cast<int>(plan.steps), first), mu);
-  }
-  const int64_t height = image::padded_size(plan.size.height, kMultiple), width = image::padded_size(plan.size.width, kMultiple);
-  plan.tiles = image::plan_tiles(height, width, options.tile, options.overlap, kMultiple);
-  // A wavelet's reach is smaller than a tile; the other fixes need the statistics of the whole picture.
-  plan.color_by_tile = options.color_fix == "wavelet";
+  Plan plan = plan_of(source, options, search);
+  plan.watch = watch;
   const bool with_alpha = source.alpha.defined() && !constant(source.alpha);
-  const auto per_tile = static_cast<int64_t>(plan.sigmas.empty() ? 1 : plan.sigmas.size() - 1);
+  const int64_t per_tile = std::max<int64_t>(plan.steps, 1);
   plan.total_steps = static_cast<int64_t>(plan.tiles.size()) * (per_tile + (with_alpha ? 1 : 0));
-  if (remover_) plan.total_steps += remover_->tiles(source.pixels, {plan.size.height, plan.size.width, options.tile}) * (with_alpha ? 2 : 1);
+  if (remover_) plan.total_steps += remover_->tiles(source.pixels, {plan.size.height, plan.size.width, plan.options().tile}) * (with_alpha ? 2 : 1);
 
   Restored out;
+  if (plan.steps > 0) out.notes = backbone_->begin(plan.settings, job);
   out.picture = source;
   out.picture.pixels = restore_pixels(source.pixels, plan, job);
   if (!plan.color_by_tile && options.color_fix != "none") {
@@ -162,8 +199,7 @@ Restored Restorer::restore_once(const image::Picture& source, const RestoreOptio
   }
   if (with_alpha) {  // its own noise would show as holes: the remover alone
     Plan alpha_plan = plan;
-    alpha_plan.strength = 0;
-    alpha_plan.sigmas.clear();
+    alpha_plan.steps = 0;
     alpha_plan.searched.clear();
     alpha_plan.watch = {};
     alpha_plan.color_by_tile = false;
@@ -172,18 +208,14 @@ Restored Restorer::restore_once(const image::Picture& source, const RestoreOptio
     out.picture.alpha = source.alpha.flatten()[0].expand({1, plan.size.height, plan.size.width}).contiguous();
   }
 
-  Json used = fields_to_json(options);
-  used["steps"] = plan.steps;
-  used["sigma_s"] = plan.sigma_s;
-  out.manifest = {
-      {"program", "resflow " RESFLOW_VERSION},
-      {"model", {{"name", options_.model}, {"fingerprint", model_->fingerprint}, {"device", device_.str()}, {"dtype", dtype_name(dtype_)}}},
-      {"options", used},
-      {"source", {{"width", source.pixels.size(2)}, {"height", source.pixels.size(1)}, {"format", source.metadata.format}}},
-      {"result", {{"width", plan.size.width}, {"height", plan.size.height}, {"tiles", plan.tiles.size()}}},
-      {"nfe", plan.sigmas.empty() ? 0 : per_tile * flow::samplers().make(options.sampler)->calls_per_step()},
-      {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
-  if (remover_) out.manifest["model"]["remover"] = remover_->told();
+  Json used = fields_to_json(plan.options());
+  out.manifest = {{"program", "resflow " RESFLOW_VERSION},
+                  {"model", model_json()},
+                  {"options", used},
+                  {"source", {{"width", source.pixels.size(2)}, {"height", source.pixels.size(1)}, {"format", source.metadata.format}}},
+                  {"result", {{"width", plan.size.width}, {"height", plan.size.height}, {"tiles", plan.tiles.size()}}},
+                  {"nfe", plan.steps * flow::samplers().make(options.sampler)->calls_per_step()},
+                  {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()}};
   if (plan.searches()) {
     out.manifest["options"].update(fields_to_json(plan.search));
     double nfe = 0;
@@ -201,9 +233,10 @@ Restored Restorer::restore_once(const image::Picture& source, const RestoreOptio
 }
 
 Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const {
-  const int64_t height = image::padded_size(plan.size.height, kMultiple), width = image::padded_size(plan.size.width, kMultiple);
+  const int64_t multiple = backbone_->multiple();
+  const int64_t height = image::padded_size(plan.size.height, multiple), width = image::padded_size(plan.size.width, multiple);
   const auto tile_done = [&] { job.report({.stage = "restore", .done = ++plan.steps_done, .of = plan.total_steps}); };
-  const ReferenceNetwork::Target wanted{.height = plan.size.height, .width = plan.size.width, .tile = plan.options.tile};
+  const ReferenceNetwork::Target wanted{.height = plan.size.height, .width = plan.size.width, .tile = plan.options().tile};
   const Tensor clean = remover_ ? remover_->enlarge(pixels, wanted, {.job = job, .on_tile = tile_done}) : Tensor();
   image::TileBlender blender(3, height, width, plan.tiles);
   for (const auto& tile : plan.tiles) {
@@ -220,34 +253,26 @@ Tensor Restorer::restore_pixels(const Tensor& pixels, const Plan& plan, const Jo
 
 Tensor Restorer::restore_tile(const Tensor& enlarged, const Tensor& reference, const image::Tile& tile, const Plan& plan, const Job& job) const {
   const auto report = [&] { job.report({.stage = "restore", .done = ++plan.steps_done, .of = plan.total_steps}); };
-  const Tensor image = enlarged.to(device_, dtype_);
-  // The flow has learnt to read its own remover's features, whosever the reference is.
   models::CompactRemover::Output removed;
-  const double mix = reference.defined() ? plan.options.reference_mix : 0;
-  if (plan.strength > 0 || mix < 1) removed = model_->remover.forward(image);
+  const double mix = reference.defined() ? plan.options().reference_mix : 0;
+  // The compact flow has learnt to read its own remover's features, whosever the reference is.
+  if (mix < 1 || (plan.steps > 0 && backbone_->reads_features())) removed = compact_->remover.forward(enlarged.to(device_, dtype_));
   Tensor restored = mix < 1 ? removed.reference.to(at::kFloat) : reference.to(device_, at::kFloat);  // [1, 3, h, w]
   if (mix > 0 && mix < 1) restored = restored.lerp(reference.to(device_, at::kFloat), mix);
-  if (plan.strength > 0) {
-    const auto condition = model_->flow.prepare(image, {.reference = restored, .features = removed.features});
-    const auto times = [&](double value, int64_t count) { return at::full({count}, value, at::TensorOptions().dtype(at::kFloat).device(device_)); };
-    const flow::VelocityFn velocity = [&](const Tensor& z, double t) {
-      return model_->flow.velocity(z, times(t, z.size(0)), times(plan.sigma_s, z.size(0)), condition);
-    };
-    // One noise field for the whole picture: tiles agree where they overlap. Strength below 1 starts nearer to y*.
-    const auto draw = [&](const Stream& field) {
-      return (noise_window(field, 3, tile.y, tile.x, tile.height, tile.width) + model_->flow.shared_noise(field)).to(device_);
-    };
-    const auto sampler = flow::samplers().make(plan.options.sampler);
+  if (plan.steps > 0) {
+    // One noise field for the whole picture: tiles agree where they overlap.
+    const TileFlow part = backbone_->tile({.tile = tile, .enlarged = enlarged, .reference = restored, .features = removed.features}, plan.settings);
+    const auto sampler = flow::samplers().make(plan.options().sampler);
     if (plan.searches()) {
-      restored = search_tile(enlarged, {velocity, restored, *sampler, draw}, tile, plan, job);
+      restored = search_tile(enlarged, {part, restored, *sampler}, tile, plan, job);
     } else {
-      const Tensor z = restored + plan.sigmas.front() * plan.sigma_s * draw(plan.noise);
+      const Tensor z = search::start_sample(part.coordinates, part.noise(plan.noise), part.sigmas.front());
       const flow::VelocityFn watched = [&](const Tensor& at, double t) {
-        const Tensor v = velocity(at, t);
-        tell_estimate([&] { return flow::predict_x0(at, v, t); }, tile, plan);
+        const Tensor v = part.velocity(at, t);
+        tell_estimate([&] { return part.preview(flow::predict_x0(at, v, t)); }, tile, plan);
         return v;
       };
-      restored = flow::denoise(watched, z, plan.sigmas, *sampler, {.on_progress = [&](const Progress&) { report(); }, .stop = job.stop});
+      restored = part.decode(flow::denoise(watched, z, part.sigmas, *sampler, {.on_progress = [&](const Progress&) { report(); }, .stop = job.stop}));
     }
   } else {
     report();
@@ -265,7 +290,7 @@ void Restorer::tell_estimate(const std::function<Tensor()>& x0, const image::Til
 }
 
 Tensor Restorer::color_fixed(const Tensor& restored, const Tensor& enlarged, const Plan& plan) {
-  return plan.color_by_tile ? image::fix_color(plan.options.color_fix, restored, enlarged) : restored;
+  return plan.color_by_tile ? image::fix_color(plan.options().color_fix, restored, enlarged) : restored;
 }
 
 Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, const image::Tile& tile, const Plan& plan, const Job& job) const {
@@ -282,15 +307,13 @@ Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, c
 
   search::SearchOptions options = plan.search;
   const auto done = plan.searched.size(), tiles = plan.tiles.size();
-  search::SearchProblem problem{.velocity = sampling.velocity,
-                                .coordinates = {.center = sampling.reference, .sigma_s = plan.sigma_s},
-                                .sigmas = plan.sigmas,
-                                .sampler = &sampling.sampler};
+  const TileFlow& part = sampling.flow;
+  search::SearchProblem problem{.velocity = part.velocity, .coordinates = part.coordinates, .sigmas = part.sigmas, .sampler = &sampling.sampler};
   problem.draw_noise = [&](std::string_view purpose, uint64_t index) {
     const bool plain = purpose == "start" && index == 0;
-    return sampling.draw(plain ? plan.noise : plan.noise.child(purpose, index));
+    return part.noise(plain ? plan.noise : plan.noise.child(purpose, index));
   };
-  problem.decode = [&](const Tensor& x0) { return inside(x0).clamp(0, 1); };
+  problem.decode = [&](const Tensor& x0) { return inside(part.preview(x0)).clamp(0, 1); };
   problem.judges = panel_->judges({.lq = lq.clamp(0, 1).unsqueeze(0), .reference = inside(sampling.reference).clamp(0, 1)});
   problem.on_candidate = [&](const search::TraceCandidate& candidate, const Tensor& image) {
     if (plan.watch.on_candidate) plan.watch.on_candidate(done, candidate, image);
@@ -304,7 +327,7 @@ Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, c
     const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - plan.begun).count();
     options.time = (options.time - spent) / static_cast<double>(tiles - done);
   }
-  // A search that has no time left at all would return y*: one plain sample is owed.
+  // A search that has no time left at all would return what it starts from: one plain sample is owed.
   const bool over = done > 0 && (job.stop.stop_requested() || (plan.search.time > 0 && options.time <= 0));
   if (over) {
     options.strategy = "none";
@@ -314,14 +337,16 @@ Tensor Restorer::search_tile(const Tensor& enlarged, const Sampling& sampling, c
   auto result = search::search(problem, options);
   if (over) result.trace.ended = job.stop.stop_requested() ? "stopped" : "time";
   if (plan.watch.on_tile) {
-    const auto pixels = [&](const Tensor& x0) { return color_fixed(x0.to(at::kCPU, at::kFloat).clamp(0, 1), enlarged, plan).squeeze(0); };
+    const auto pixels = [&](const Tensor& x0) {
+      return color_fixed(part.decode(x0).to(at::kCPU, at::kFloat).clamp(0, 1), enlarged, plan).squeeze(0);
+    };
     std::vector<std::pair<int64_t, Tensor>> finished;
     for (const auto& candidate : result.candidates) finished.emplace_back(candidate.id, pixels(candidate.x0));
     if (!result.finished) finished.emplace_back(result.trace.winner, pixels(result.x0));
     plan.watch.on_tile(done, result.trace, finished);
   }
   plan.searched.push_back({.region = {.y = tile.y, .x = tile.x, .height = height, .width = width}, .trace = std::move(result.trace)});
-  return result.x0.clamp(0, 1);  // as it was judged, and as a picked one is kept
+  return part.decode(result.x0).clamp(0, 1);  // as it was judged, and as a picked one is kept
 }
 
 }  // namespace resflow::restore

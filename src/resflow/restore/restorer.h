@@ -13,6 +13,8 @@
 #include "resflow/image/resize.h"
 #include "resflow/image/tiles.h"
 #include "resflow/models/compact/compact.h"
+#include "resflow/restore/backbone.h"
+#include "resflow/restore/model_name.h"
 #include "resflow/restore/options.h"
 #include "resflow/restore/reference.h"
 #include "resflow/rewards/panel.h"
@@ -61,19 +63,24 @@ struct SearchWatch {
 // Holds a loaded model. restore() may be called again and again; not from two threads at once.
 class Restorer {
  public:
-  // Throws UserError where the model is missing or damaged, or the device is not there.
+  // Throws UserError where the model is missing or damaged, an option is the other family's, or the device is not there.
   explicit Restorer(const ModelOptions& options);
 
   // Makes the rewards of a search, which reads their weight files, so that what is missing is told before any picture is touched. They are kept
   // for the pictures that follow with the same ones. Throws UserError.
   void prepare(const search::SearchOptions& search, const std::string& caption) const;
 
-  // What the model's own weights ask for.
-  const models::CompactDefaults& defaults() const { return model_->defaults; }
+  // Throws UserError where an option is not the model's.
+  void check(const RestoreOptions& options) const { backbone_->check(options); }
+  // What the model asks for where the options leave it open.
+  Defaults defaults() const { return backbone_->defaults(); }
+  std::string name() const { return backbone_->name(); }
   // Of the weights' bytes.
-  const std::string& fingerprint() const { return model_->fingerprint; }
+  const std::string& fingerprint() const { return backbone_->fingerprint(); }
   // The degradation remover that takes the place of the model's own; null: none does.
   const ReferenceNetwork* remover() const { return remover_.get(); }
+  // What else of the model changes its pictures, for a journal. Compact: nothing.
+  Json told() const { return backbone_->told(); }
 
   // Memory: 12 bytes a pixel of the source and of the result (with a remover in place of the model's own, also of that remover's result), and what
   // one tile needs. Reports stage "restore", one unit a step of
@@ -97,11 +104,12 @@ class Restorer {
                         const SearchWatch& watch) const;
   // What a tile is sampled with.
   struct Sampling {
-    flow::VelocityFn velocity;
-    Tensor reference;  // y*, [1, 3, h, w]
+    const TileFlow& flow;
+    const Tensor& reference;  // y*, [1, 3, h, w]
     const flow::Sampler& sampler;
-    std::function<Tensor(const Stream& field)> draw;  // the tile's window of a noise field, [1, 3, h, w]
   };
+  Plan plan_of(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search) const;
+  Json model_json() const;
   Tensor restore_pixels(const Tensor& pixels, const Plan& plan, const Job& job) const;  // [3, h, w] -> [3, H, W]
   // enlarged: [1, 3, h, w]; reference: y* of another network for the tile, of the same shape, or undefined. -> [3, h, w]
   Tensor restore_tile(const Tensor& enlarged, const Tensor& reference, const image::Tile& tile, const Plan& plan, const Job& job) const;
@@ -112,14 +120,13 @@ class Restorer {
   ModelOptions options_;
   c10::Device device_;
   c10::ScalarType dtype_;
-  std::unique_ptr<models::CompactModel> model_;
+  NamedModel named_;
+  std::unique_ptr<const models::CompactModel> compact_;  // the model, or for FLUX the shipped one, whose remover makes the reference
+  std::unique_ptr<Backbone> backbone_;
   std::unique_ptr<const ReferenceNetwork> remover_;
   // The rewards that were made last, and for what.
   mutable std::unique_ptr<const rewards::Panel> panel_;
   mutable std::string panel_made_for_;
 };
-
-// The path of a model named on the command line: "compact" = the shipped weights, anything else is a file.
-std::filesystem::path model_path(const std::string& name);
 
 }  // namespace resflow::restore

@@ -8,6 +8,10 @@ namespace resflow::search {
 
 Tensor start_sample(const Coordinates& at, const Tensor& noise, double sigma) {
   const double scale = sigma * at.sigma_s;
+  if (at.guess.defined() && sigma < 1) {
+    const Tensor start = (1 - sigma) * at.guess + scale * noise;
+    return at.center.defined() ? start + sigma * at.center : start;
+  }
   if (!at.center.defined()) return scale == 1 ? noise : scale * noise;
   return at.center + scale * noise;
 }

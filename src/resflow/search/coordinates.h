@@ -12,9 +12,10 @@ namespace resflow::search {
 struct Coordinates {
   Tensor center;  // broadcasts against z; undefined = 0
   double sigma_s = 1;
+  Tensor guess;  // x0 as far as it is known before the flow, where that is not center; broadcasts against z; undefined: center
 };
 
-// A sample at `sigma` from its noise where x0 is not known: x0 = center is taken, exact at sigma = 1. noise: unit normals.
+// A sample at `sigma` from its noise: the guess is taken for x0, which makes no difference at sigma = 1. noise: unit normals.
 Tensor start_sample(const Coordinates& at, const Tensor& noise, double sigma);
 // The estimate of the unit noise in z: (z + (1 - sigma) v - center) / sigma_s.
 Tensor noise_hat(const Coordinates& at, const Tensor& z, const Tensor& velocity, double sigma);

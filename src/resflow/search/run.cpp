@@ -297,7 +297,8 @@ SearchResult Run::conclude(const std::string& reason) {
     trace_.candidates[static_cast<size_t>(winner.id)].chosen = true;
   } else if (lead_) {
     const auto& c = *lead_;
-    const Tensor center = problem_.coordinates.center.defined() ? problem_.coordinates.center.expand_as(c.z) : at::zeros_like(c.z);
+    const auto& [known, spread, guess] = problem_.coordinates;
+    const Tensor center = guess.defined() ? guess.expand_as(c.z) : known.defined() ? known.expand_as(c.z) : at::zeros_like(c.z);
     out.x0 = c.x0.defined() ? c.x0 : c.velocity.defined() ? flow::predict_x0(c.z, c.velocity, c.sigma) : center;
     trace_.winner = c.id;
     trace_.notes.push_back("ended before a candidate was finished: the result is an estimate");

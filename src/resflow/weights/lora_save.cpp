@@ -16,7 +16,7 @@ Value most_common(const std::map<Value, int64_t>& counts) {
 
 }  // namespace
 
-void write_lora(const std::filesystem::path& path, const Lora& lora, const std::string& base) {
+void write_lora(const std::filesystem::path& path, const Lora& lora, const std::string& base, const std::map<std::string, std::string>& more) {
   TORCH_CHECK(!lora.modules.empty(), "write_lora: no module");
   std::map<int64_t, int64_t> ranks;
   std::map<double, int64_t> alphas;
@@ -58,6 +58,7 @@ void write_lora(const std::filesystem::path& path, const Lora& lora, const std::
                                                  {"resflow.rank", std::to_string(rank)},
                                                  {"resflow.tokens", lora.tokens == nn::LoraTokens::all ? "all" : "condition"}};
   if (!base.empty()) metadata["resflow.base"] = base;
+  metadata.insert(more.begin(), more.end());
   write_safetensors(path, tensors, metadata);
 }
 

@@ -9,6 +9,7 @@
 namespace resflow::models {
 namespace {
 
+constexpr const char* kConfig = "resflow.fusion";
 constexpr std::string_view kDown = ".lora_A.weight", kUp = ".lora_B.weight";
 
 // Those under a prefix, without it.
@@ -42,9 +43,17 @@ void export_fusion(const std::filesystem::path& folder, const FluxFusion& fusion
     write_text_atomically(folder / "controlnet" / "config.json", fusion.control_config().dump(2) + "\n");
     return;
   }
-  weights::write_lora(folder / "adapter.safetensors", lora_of(under(tensors, "lora."), config));
-  if (config.fusion == "addition")
-    weights::write_safetensors(folder / "condition_embedder.safetensors", under(tensors, "condition_embedder."), {{"format", "pt"}});
+  weights::write_lora(folder / "adapter.safetensors", lora_of(under(tensors, "lora."), config), "", {{kConfig, fields_to_json(config).dump()}});
+  if (config.fusion == "addition") weights::write_safetensors(folder / kConditionEmbedder, under(tensors, "condition_embedder."), {{"format", "pt"}});
+}
+
+std::optional<FusionConfig> recorded_fusion(const weights::TensorFile& adapter) {
+  const auto found = adapter.metadata().find(kConfig);
+  if (found == adapter.metadata().end()) return std::nullopt;
+  FusionConfig out;
+  const std::string where = adapter.path().string() + ", " + kConfig;
+  fields_from_json(out, Json::parse(found->second, nullptr, /*allow_exceptions=*/false), where);
+  return out;
 }
 
 }  // namespace resflow::models

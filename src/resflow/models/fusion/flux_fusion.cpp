@@ -1,6 +1,7 @@
 #include "resflow/models/fusion/flux_fusion.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
@@ -8,6 +9,42 @@
 #include "resflow/models/fusion/control_file.h"
 
 namespace resflow::models {
+namespace {
+
+// A ControlNet's blocks may be fewer and its heads others; what it shares with the transformer may not.
+void check_control(const FluxConfig& flux, const FluxControlConfig& control) {
+  const FluxConfig& trunk = control.trunk;
+  const auto words = [](int64_t width, int64_t text, int64_t pooled) { return fmt::format("{} wide, texts of {} and {}", width, text, pooled); };
+  const bool tokens = control.conditioning_embedding_channels > 0 || trunk.in_channels == flux.in_channels;
+  if (tokens && trunk.width() == flux.width() && trunk.joint_attention_dim == flux.joint_attention_dim &&
+      trunk.pooled_projection_dim == flux.pooled_projection_dim)
+    return;
+  throw_user_error({.where = "ControlNet",
+                    .problem = "it was made for another transformer",
+                    .wanted = words(flux.width(), flux.joint_attention_dim, flux.pooled_projection_dim),
+                    .got = words(trunk.width(), trunk.joint_attention_dim, trunk.pooled_projection_dim)});
+}
+
+Tensor for_batch(const Tensor& tensor, int64_t batch) {
+  if (tensor.size(0) == batch) return tensor;
+  std::vector<int64_t> sizes(static_cast<size_t>(tensor.dim()), -1);
+  sizes[0] = batch;
+  return tensor.expand(sizes);
+}
+
+}  // namespace
+
+FluxFusion::FluxFusion(FluxTransformer& flux, const FusionConfig& config, const std::optional<FluxControlConfig>& control)
+    : flux_(flux), config_(config) {
+  TORCH_CHECK((config.fusion == "controlnet") == control.has_value(), "FluxFusion: a ControlNet's shape goes with that fusion, and with no other");
+  if (control) {
+    check_control(flux.config(), *control);
+    control_net_.emplace(*control);
+    adopt("controlnet", *control_net_);
+  } else if (config.fusion == "addition") {
+    condition_embedder_.emplace(*this, "condition_embedder", flux.config().in_channels, flux.config().width());
+  }
+}
 
 FluxFusion::FluxFusion(FluxTransformer& flux, const FusionConfig& config) : flux_(flux), config_(config) {
   const FluxConfig& shape = flux.config();
@@ -63,14 +100,25 @@ FluxCondition FluxFusion::prepare(const Tensor& tokens, int64_t rows, int64_t co
   return out;
 }
 
-Tensor FluxFusion::forward(FluxInput input, const FluxCondition& condition) const {
+nn::Module* FluxFusion::own_part() {
+  if (control_net_) return &*control_net_;
+  return condition_embedder_ ? &*condition_embedder_ : nullptr;
+}
+
+Tensor FluxFusion::forward(FluxInput input, const FluxCondition& condition, const ControlUse& use) const {
+  const int64_t batch = input.hidden_states.size(0);
   if (config_.fusion == "sequence") {
     input.condition = condition;
+    if (condition.blocks.empty()) input.condition.tokens = for_batch(condition.tokens, batch);
   } else if (config_.fusion == "addition") {
     input.addition = condition_embedder_->forward(condition.tokens.to(condition_embedder_->weight.scalar_type()));  // [B, L, D]
   } else {
-    input.residuals = control_net_->forward(input, condition.tokens);
+    const Tensor mode = use.mode < 0 ? Tensor() : at::full({batch}, use.mode, input.hidden_states.options().dtype(at::kLong));
+    FluxInput own = input;
+    if (!control_net_->config().trunk.guidance_embeds) own.guidance = Tensor();
+    input.residuals = control_net_->forward(own, for_batch(condition.tokens, batch), use.scale, mode);
   }
+  if (!flux_.config().guidance_embeds) input.guidance = Tensor();
   return flux_.forward(input);
 }
 
