@@ -47,7 +47,7 @@ void FluxObjective::initialise() {
   fusion_->to(device_, at::kFloat);
 }
 
-FluxBatch FluxObjective::batch(const LatentShards& shards, int64_t index) const {
+FluxBatch FluxObjective::batch(const LatentShards& shards, int64_t index, int64_t from, int64_t to) const {
   const Stream stream(static_cast<uint64_t>(options_.seed), "train.flux", static_cast<uint64_t>(index));
   // A shard with a probability proportional to its samples, then rows of it.
   Stream choice = stream.child("rows");
@@ -55,7 +55,8 @@ FluxBatch FluxObjective::batch(const LatentShards& shards, int64_t index) const 
   size_t shard = 0;
   while (place >= shards.size(shard)) place -= shards.size(shard++);
   std::vector<int64_t> rows = {place};
-  while (static_cast<int64_t>(rows.size()) < options_.batch) rows.push_back(choice.integer(0, shards.size(shard) - 1));
+  while (static_cast<int64_t>(rows.size()) < to) rows.push_back(choice.integer(0, shards.size(shard) - 1));
+  rows.erase(rows.begin(), rows.begin() + from);
 
   FluxBatch out;
   out.latents = shards.rows(shard, rows);
@@ -63,8 +64,8 @@ FluxBatch FluxObjective::batch(const LatentShards& shards, int64_t index) const 
   const double mu = flow::resolution_mu(static_cast<double>(out.latents.clean.size(2) * out.latents.clean.size(3)) / (kPatch * kPatch));
   std::vector<Tensor> noise;
   std::vector<double> times;
-  for (int64_t i = 0; i < options_.batch; ++i) {
-    const Stream sample = stream.child("sample", static_cast<uint64_t>(i));
+  for (int64_t i = 0; i < to - from; ++i) {
+    const Stream sample = stream.child("sample", static_cast<uint64_t>(from + i));
     Stream draws = sample.child("draws");
     const double logit = options_.flux.time_mean + options_.flux.time_deviation * draws.normal();
     times.push_back(1 / (1 + std::exp(-logit)));

@@ -28,7 +28,9 @@ class FluxObjective {
   // Starts what is trained: random, or 0, or the transformer's own.
   void initialise();
 
-  FluxBatch batch(const LatentShards& shards, int64_t index) const;
+  FluxBatch batch(const LatentShards& shards, int64_t index) const { return batch(shards, index, 0, options_.batch); }
+  // Its samples [from, to).
+  FluxBatch batch(const LatentShards& shards, int64_t index, int64_t from, int64_t to) const;
   // The fusion's velocity at z [B, 16, h, w], noise levels t [B] -> [B, 16, h, w], float32, on the objective's device.
   Tensor velocity(const Latents& latents, const Tensor& z, const Tensor& t) const;
   // Scalar, the batch's mean, with a graph where gradients are on.

@@ -58,7 +58,9 @@ Loss IqaObjective::loss(const Batch& part, int64_t first_index) const {
   Tensor pictures, distance;  // four a crop: [4 count, 3, H, W], [4 count]
   {
     at::NoGradGuard no_grad;
-    Stream draw(static_cast<uint64_t>(options_.seed), "train.iqa", static_cast<uint64_t>(first_index));
+    // A batch has one start noise and number of steps, in whatever parts it is worked at.
+    const int64_t before = first_index % options_.batch;  // samples of the batch before this part's
+    Stream draw(static_cast<uint64_t>(options_.seed), "train.iqa", static_cast<uint64_t>(first_index - before));
     const double sigma_s = options_.sigma_s_low * std::pow(options_.sigma_s_high / options_.sigma_s_low, draw.uniform());
     const int64_t steps = draw.integer(1, options_.validation_steps);
     const auto removed = remover_.forward(part.degraded);
@@ -66,15 +68,17 @@ Loss IqaObjective::loss(const Batch& part, int64_t first_index) const {
     std::vector<Tensor> made;
     for (const uint64_t sibling : {0, 1}) {
       std::vector<Stream> streams;
-      for (int64_t i = 0; i < count; ++i) streams.push_back(draw.child("sibling", 2 * static_cast<uint64_t>(i) + sibling));
+      for (int64_t i = 0; i < count; ++i) streams.push_back(draw.child("sibling", 2 * static_cast<uint64_t>(before + i) + sibling));
       made.push_back(sample(removed, condition, sigma_s, steps, streams));
     }
     std::vector<float> plain, share;
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < before + count; ++i) {
       plain.push_back(draw.chance(0.3) ? 1 : 0);
       share.push_back(static_cast<float>(draw.uniform()));
     }
-    const auto each = [&](const std::vector<float>& values) { return at::tensor(values).to(part.clean.device()).view({-1, 1, 1, 1}); };
+    const auto each = [&](const std::vector<float>& values) {
+      return at::tensor(values).narrow(0, before, count).to(part.clean.device()).view({-1, 1, 1, 1});
+    };
     made.push_back(stored(at::where(each(plain) > 0, part.degraded, removed.reference)));
     made.push_back(stored(made[0].lerp(part.clean, each(share))));
     pictures = at::cat(made);

@@ -13,13 +13,14 @@ Tensor start_noises(const models::CompactFlow& flow, const std::vector<Stream>& 
     return at::stack(white) + at::cat(shared);
   }
   at::Generator generator = at::globalContext().defaultGenerator(device);
-  {
-    const std::lock_guard lock(generator.mutex());
-    generator.set_current_seed(Stream(streams.front()).bits());
+  for (const auto& stream : streams) {  // each by itself, so that it is the same in whatever part of a batch
+    {
+      const std::lock_guard lock(generator.mutex());
+      generator.set_current_seed(Stream(stream).bits());
+    }
+    white.push_back(at::randn(like.sizes().slice(1), generator, like.options()));
   }
-  auto shape = like.sizes().vec();
-  shape[0] = static_cast<int64_t>(streams.size());
-  return at::randn(shape, generator, like.options()) + at::cat(shared).to(device);
+  return at::stack(white) + at::cat(shared).to(device);
 }
 
 }  // namespace resflow::train
