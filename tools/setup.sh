@@ -17,7 +17,7 @@ stop() { printf 'setup: %s\n' "$@" >&2; exit 2; }
 # package[:program that does as well as the package]
 packages=(ca-certificates g++:g++ cmake:cmake ninja-build:ninja ccache:ccache pkg-config:pkg-config git:git python3:python3
           libvips-dev libstb-dev doctest-dev nlohmann-json3-dev libcli11-dev libtomlplusplus-dev
-          libsqlitecpp-dev libsqlite3-dev libcpp-httplib-dev prometheus-cpp-dev zlib1g-dev libarchive-dev)
+          libgloo-dev libsqlitecpp-dev libsqlite3-dev libcpp-httplib-dev prometheus-cpp-dev zlib1g-dev libarchive-dev)
 case "$purpose" in
   build | train) ;;
   test)

@@ -90,20 +90,30 @@ std::function<int()> command_train(CLI::App& app) {
       }
     fields_from_json(options, merged, "command line");
     const bool for_flux = options.task == "flux-lora";
+    const train::RankPlace place = train::rank_place();
+    if ((state->dry_run || state->validate_only) && !place.first()) return static_cast<int>(kGood);  // that is one process's work
     if (state->dry_run) return dry_run(options, state->json);
     if (for_flux && state->validate_only)
       throw_user_error(
           {.where = "train", .problem = "--validate-only is for the compact model", .hint = "--dry-run says what training for FLUX needs"});
-    for (size_t i = 0; i < options.data.size() && !for_flux; ++i)
-      options.data[i] = shard_of(options.data[i], options.output, "data" + std::to_string(i));
-    if (!for_flux) options.validation = shard_of(options.validation, options.output, "validation");
+    const auto pack = [&] {
+      for (size_t i = 0; i < options.data.size() && !for_flux; ++i)
+        options.data[i] = shard_of(options.data[i], options.output, "data" + std::to_string(i));
+      if (!for_flux) options.validation = shard_of(options.validation, options.output, "validation");
+    };
     if (state->validate_only) {
+      pack();
       std::printf("%s\n", train::validate(options).dump(2).c_str());
       return static_cast<int>(kGood);
     }
+    train::Ranks ranks(options);
+    if (place.local == 0) pack();
+    ranks.meet();
+    pack();  // of the other ranks of this machine, which find the shards
     const Job job{.on_progress = progress_printer(""), .stop = interrupted()};
-    const auto result = for_flux ? train::train_flux(options, job) : train::train(options, job);
+    const auto result = for_flux ? train::train_flux(options, ranks, job) : train::train(options, ranks, job);
     end_progress();
+    if (!ranks.first()) return static_cast<int>(kGood);
     if (state->json) {
       std::printf(
           "%s\n",

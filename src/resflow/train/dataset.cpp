@@ -195,8 +195,8 @@ Batch Batch::part(int64_t from, int64_t to) const {
           .places = {}};
 }
 
-BatchLoader::BatchLoader(const Dataset& dataset, int64_t batch, int64_t first_batch, int64_t loaders, bool pinned)
-    : dataset_(dataset), batch_(batch), next_to_make_(first_batch), next_to_give_(first_batch), pinned_(pinned) {
+BatchLoader::BatchLoader(const Dataset& dataset, const BatchPart& part, int64_t first_batch, int64_t loaders, bool pinned)
+    : dataset_(dataset), part_(part), next_to_make_(first_batch), next_to_give_(first_batch), pinned_(pinned) {
   for (int64_t i = 0; i < loaders; ++i) threads_.emplace_back([this](std::stop_token stop) { work(stop); });
 }
 
@@ -218,7 +218,7 @@ void BatchLoader::work(std::stop_token stop) {
     }
     try {
       std::vector<Pair> pairs;
-      for (int64_t i = 0; i < batch_; ++i) pairs.push_back(dataset_.pair(number * batch_ + i));
+      for (int64_t i = part_.from; i < part_.to; ++i) pairs.push_back(dataset_.pair(number * part_.batch + i));
       Batch made = stacked(pairs);
       if (pinned_)
         for (Tensor* tensor : {&made.clean, &made.degraded, &made.taught, &made.small})

@@ -74,10 +74,15 @@ struct Batch {
   Batch part(int64_t from, int64_t to) const;  // samples [from, to), after the teacher's work
 };
 
+// Which samples of every batch of `batch` are prepared: [from, to), all of them but where other ranks have the rest.
+struct BatchPart {
+  int64_t batch, from, to;
+};
+
 // Prepares batches first, first + 1, ... ahead of time on `loaders` threads; next() gives them in order. pinned: in memory that a GPU reads.
 class BatchLoader {
  public:
-  BatchLoader(const Dataset& dataset, int64_t batch, int64_t first_batch, int64_t loaders, bool pinned);
+  BatchLoader(const Dataset& dataset, const BatchPart& part, int64_t first_batch, int64_t loaders, bool pinned);
   ~BatchLoader();
   Batch next();
   double waited_seconds() const { return waited_; }  // time the trainer spent waiting for data
@@ -85,7 +90,8 @@ class BatchLoader {
  private:
   void work(std::stop_token stop);
   const Dataset& dataset_;
-  int64_t batch_, next_to_make_, next_to_give_;
+  BatchPart part_;
+  int64_t next_to_make_, next_to_give_;
   bool pinned_;
   double waited_ = 0;
   std::map<int64_t, Batch> ready_;

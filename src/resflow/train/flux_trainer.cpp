@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
-#include <torch/csrc/autograd/autograd.h>
 
 #include <chrono>
 #include <cmath>
@@ -17,6 +16,7 @@
 #include "resflow/models/fusion/export.h"
 #include "resflow/train/events.h"
 #include "resflow/train/flux_validation.h"
+#include "resflow/train/gradient_buckets.h"
 #include "resflow/train/optimizer.h"
 #include "resflow/train/prodigy.h"
 #include "resflow/train/run_folder.h"
@@ -31,14 +31,32 @@ Optimizer optimizer_of(const TrainOptions& o, nn::Module& module) {
   return AdamW(module, {.beta2 = o.beta2, .weight_decay = o.weight_decay, .ema = o.ema});
 }
 
+// One rank's part of a step: whole batches, where each rank gets as many; else a part of each.
+struct Part {
+  Ranks::Share batches, samples;
+};
+
+Part part_of(const TrainOptions& o, const Ranks& ranks) {
+  if (o.flux.accumulate % ranks.count() == 0) return {ranks.share("flux.accumulate", o.flux.accumulate), {0, o.batch}};
+  return {{0, o.flux.accumulate}, ranks.share("batch", o.batch)};
+}
+
 class FluxRun {
  public:
-  explicit FluxRun(const TrainOptions& options)
-      : options_(options), device_(parse_device(options.device)), shards_(options.data), objective_(options, device_), folder_(options.output) {
+  FluxRun(const TrainOptions& options, Ranks& ranks)
+      : options_(options),
+        ranks_(ranks),
+        part_(part_of(options, ranks)),
+        device_(ranks.device()),
+        shards_(options.data),
+        objective_(options, device_),
+        folder_(options.output, ranks.first()) {
     if (device_.is_cpu()) at::set_num_threads(static_cast<int>(options_.workers));
     objective_.initialise();
     optimizer_.emplace(optimizer_of(options_, objective_.module()));
-    step_ = folder_.resume(state());
+    std::vector<Tensor> all;
+    for (const auto& [name, tensor] : state()) all.push_back(tensor);
+    step_ = ranks_.start_alike(all, ranks_.first() ? folder_.resume(state()) : 0);
     objective_.module().requires_grad(true);
     objective_.module().attach();
   }
@@ -48,11 +66,14 @@ class FluxRun {
   NamedTensors state() const {
     return std::visit([](const auto& optimizer) { return optimizer.state(); }, *optimizer_);
   }
-  double gradients(std::vector<Tensor>& sum) const;
+  double gradients(const std::vector<Tensor>& parameters, std::vector<Tensor>& sum, GradientBuckets& buckets) const;
   void save() const;
+  void log_step(double loss, double norm, double per_step, EventFile& events);
   void validate(const FluxValidation& validation, EventFile& events, TrainResult& result);
 
   TrainOptions options_;
+  Ranks& ranks_;
+  Part part_;
   c10::Device device_;
   LatentShards shards_;
   FluxObjective objective_;
@@ -61,26 +82,30 @@ class FluxRun {
   int64_t step_ = 0;
 };
 
-// Of the step's batches, averaged. -> their mean loss
-double FluxRun::gradients(std::vector<Tensor>& sum) const {
+// Of the step's batches, of all ranks, averaged. -> their mean loss
+double FluxRun::gradients(const std::vector<Tensor>& parameters, std::vector<Tensor>& sum, GradientBuckets& buckets) const {
   at::AutoGradMode with_gradients(true);
-  const auto parameters = std::visit([](const auto& optimizer) { return optimizer.parameters(); }, *optimizer_);
-  const double share = 1 / static_cast<double>(options_.flux.accumulate);
-  double loss = 0;
-  for (int64_t i = 0; i < options_.flux.accumulate; ++i) {
-    const Tensor part = objective_.loss(objective_.batch(shards_, step_ * options_.flux.accumulate + i));
-    loss += share * part.item<double>();
-    auto found = torch::autograd::grad({part}, parameters, {}, std::nullopt, /*create_graph=*/false, /*allow_unused=*/true);
+  const auto [batches, samples] = part_;
+  const double share = 1 / static_cast<double>(batches.size());
+  std::vector<double> loss = {0};
+  for (int64_t i = batches.from; i < batches.to; ++i) {
+    const Tensor part = objective_.loss(objective_.batch(shards_, step_ * options_.flux.accumulate + i, samples.from, samples.to));
+    loss[0] += share * part.item<double>();
+    GradientSink sink;  // the last batch completes the sum
+    if (const auto put = buckets.sink(); put && i + 1 == batches.to)
+      sink = [&, put, first = i == batches.from](size_t p, const Tensor& found) { put(p, first ? found * share : sum[p].add(found, share)); };
+    const auto found = differentiate(part, parameters, sink);
     for (size_t p = 0; p < parameters.size(); ++p) {
-      if (!found[p].defined()) found[p] = at::zeros_like(parameters[p]);  // what the last block makes of the condition's tokens is seen by nobody
-      if (i == 0) {
+      if (i == batches.from) {
         sum.push_back(found[p] * share);
       } else {
         sum[p].add_(found[p], share);
       }
     }
   }
-  return loss;
+  buckets.finish(sum);
+  ranks_.average(loss);
+  return loss[0];
 }
 
 void FluxRun::save() const {
@@ -109,19 +134,38 @@ void FluxRun::validate(const FluxValidation& validation, EventFile& events, Trai
   events.image(step_, "validation/samples", measured.grid.size(1), measured.grid.size(2), png);
 }
 
+void FluxRun::log_step(double loss, double norm, double per_step, EventFile& events) {
+  events.scalar(step_, "train/loss", loss);
+  events.scalar(step_, "train/gradient_norm", norm);
+  Json entry = {
+      {"step", step_}, {"loss", loss}, {"gradient_norm", norm}, {"learning_rate", learning_rate_at(options_, step_)}, {"seconds_per_step", per_step}};
+  if (const auto* prodigy = std::get_if<Prodigy>(&*optimizer_)) {
+    entry["prodigy_d"] = prodigy->scale();
+    events.scalar(step_, "train/prodigy_d", prodigy->scale());
+  }
+  folder_.log(entry);
+}
+
 TrainResult FluxRun::train(const Job& job) {
-  const FluxValidation validation(options_, device_);
-  folder_.open_log(step_);
-  EventFile events(folder_.path());
-  log_info(fmt::format("training a fusion for FLUX ({}: {} of {} parameters) on {} samples, {}, {}{}", options_.fusion.fusion,
-                       objective_.module().parameter_count(), objective_.transformer().parameter_count(), shards_.samples(), device_.str(),
-                       dtype_name(parse_dtype(options_.dtype, device_)), step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
+  std::optional<FluxValidation> validation;  // these two: the first rank's
+  std::optional<EventFile> events;
+  if (ranks_.first()) {
+    validation.emplace(options_, device_);
+    folder_.open_log(step_);
+    events.emplace(folder_.path());
+    log_info(fmt::format("training a fusion for FLUX ({}: {} of {} parameters) on {} samples, {}, {}{}{}", options_.fusion.fusion,
+                         objective_.module().parameter_count(), objective_.transformer().parameter_count(), shards_.samples(), device_.str(),
+                         dtype_name(parse_dtype(options_.dtype, device_)), ranks_.described(),
+                         step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
+  }
+  const auto parameters = std::visit([](const auto& optimizer) { return optimizer.parameters(); }, *optimizer_);
+  GradientBuckets buckets(ranks_, parameters, options_.ranks.bucket);
   TrainResult result{.step = step_};
   auto mark = std::chrono::steady_clock::now();
   int64_t mark_step = step_;
   while (step_ < options_.steps) {
     std::vector<Tensor> sum;
-    const double loss = gradients(sum), norm = clip_gradients(sum, options_.clip_norm);
+    const double loss = gradients(parameters, sum, buckets), norm = clip_gradients(sum, options_.clip_norm);
     if (!std::isfinite(loss) || !std::isfinite(norm))
       throw_user_error({.where = "train",
                         .problem = fmt::format("the loss is not finite at step {}", step_ + 1),
@@ -130,29 +174,22 @@ TrainResult FluxRun::train(const Job& job) {
     std::visit([&](auto& optimizer) { optimizer.step(step_, learning_rate_at(options_, step_), sum); }, *optimizer_);
     result.step = step_;
     result.loss = loss;
-    if (step_ % options_.log_every == 0 || step_ == options_.steps) {
+    const bool last = step_ == options_.steps, stop = ranks_.any(job.stop.stop_requested());
+    if (!ranks_.first()) {
+      if (stop && !last) throw Cancelled();
+      continue;
+    }
+    if (step_ % options_.log_every == 0 || last) {
       const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - mark;
       const double per_step = taken.count() / static_cast<double>(step_ - mark_step);
       mark = std::chrono::steady_clock::now();
       mark_step = step_;
-      events.scalar(step_, "train/loss", loss);
-      events.scalar(step_, "train/gradient_norm", norm);
-      Json entry = {{"step", step_},
-                    {"loss", loss},
-                    {"gradient_norm", norm},
-                    {"learning_rate", learning_rate_at(options_, step_)},
-                    {"seconds_per_step", per_step}};
-      if (const auto* prodigy = std::get_if<Prodigy>(&*optimizer_)) {
-        entry["prodigy_d"] = prodigy->scale();
-        events.scalar(step_, "train/prodigy_d", prodigy->scale());
-      }
-      folder_.log(entry);
+      log_step(loss, norm, per_step, *events);
       job.report({.stage = fmt::format("train loss {:.4f}, {:.2f} s a step", loss, per_step), .done = step_, .of = options_.steps});
     }
-    const bool last = step_ == options_.steps, stop = job.stop.stop_requested();
     if (last || stop || step_ % options_.save_every == 0) save();
     if (last || (!stop && options_.validate_every > 0 && step_ % options_.validate_every == 0)) {
-      validate(validation, events, result);
+      validate(*validation, *events, result);
       mark = std::chrono::steady_clock::now();
       mark_step = step_;
     }
@@ -163,10 +200,10 @@ TrainResult FluxRun::train(const Job& job) {
 
 }  // namespace
 
-TrainResult train_flux(const TrainOptions& options, const Job& job) {
+TrainResult train_flux(const TrainOptions& options, Ranks& ranks, const Job& job) {
   check_fields(options);
   if (options.minutes > 0) throw_user_error({.where = "train", .problem = "task flux-lora does not end by `minutes`", .wanted = "`steps`"});
-  return FluxRun(options).train(job);
+  return FluxRun(options, ranks).train(job);
 }
 
 }  // namespace resflow::train

@@ -10,7 +10,7 @@
 namespace resflow::train {
 
 // Runs to options.steps, resuming where the folder has a checkpoint. A stop (job.stop) writes a checkpoint and throws Cancelled.
-TrainResult train_flux(const TrainOptions& options, const Job& job = {});
+TrainResult train_flux(const TrainOptions& options, Ranks& ranks, const Job& job = {});
 
 // What a run trains and needs, without any weights: parameters of both, bytes by use, and the shape they are counted for ("shape": the model's
 // path, or "FLUX.1-dev" where there is none). Bytes of activations are an estimate for `image_tokens`, as many of the condition, `text_tokens`.

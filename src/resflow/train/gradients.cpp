@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/autograd.h>
 
 #include <exception>
 #include <thread>
@@ -18,7 +17,8 @@ struct Part {
   std::exception_ptr failure;
 };
 
-void differentiate(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& part, int64_t first_index, bool bf16, Part& out) {
+void differentiate_part(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& part, int64_t first_index, bool bf16,
+                        const GradientSink& sink, Part& out) {
   try {
     at::AutoGradMode with_gradients(true);
     const auto device = part.clean.device().type();
@@ -31,9 +31,7 @@ void differentiate(const Objective& objective, const std::vector<Tensor>& parame
       at::autocast::set_autocast_enabled(device, false);
       at::autocast::clear_cache();
     }
-    out.gradients = torch::autograd::grad({out.loss.total}, parameters, {}, std::nullopt, false, /*allow_unused=*/true);
-    for (size_t i = 0; i < parameters.size(); ++i)
-      if (!out.gradients[i].defined()) out.gradients[i] = at::zeros_like(parameters[i]);
+    out.gradients = differentiate(out.loss.total, parameters, sink);
   } catch (...) {
     out.failure = std::current_exception();
   }
@@ -50,7 +48,7 @@ std::vector<double> values(const Loss& loss) {
 }  // namespace
 
 Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index,
-                            int64_t workers, bool bf16) {
+                            int64_t workers, bool bf16, const GradientSink& sink) {
   const int64_t count = batch.clean.size(0);
   workers = std::min(workers, count);
   std::vector<Part> parts(static_cast<size_t>(workers));
@@ -61,7 +59,10 @@ Gradients compute_gradients(const Objective& objective, const std::vector<Tensor
     for (int64_t w = workers - 1; w >= 0; --w) {
       const auto from = starts[static_cast<size_t>(w)], to = starts[static_cast<size_t>(w) + 1];
       const Batch part = batch.part(from, to);
-      const auto run = [&, w, part, from] { differentiate(objective, parameters, part, first_index + from, bf16, parts[static_cast<size_t>(w)]); };
+      const auto run = [&, w, part, from] {
+        differentiate_part(objective, parameters, part, first_index + from, bf16, workers == 1 ? sink : GradientSink(),
+                           parts[static_cast<size_t>(w)]);
+      };
       if (w == 0) {
         run();
       } else {

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "resflow/train/differentiate.h"
 #include "resflow/train/objective.h"
 
 namespace resflow::train {
@@ -17,8 +18,9 @@ struct Gradients {
   Tensor pattern;                                     // the mean of the parts' patterns; may be undefined
 };
 
-// bf16: run the forward pass under autocast. first_index: the run-wide number of the batch's first sample.
+// bf16: run the forward pass under autocast. first_index: the run-wide number of the batch's first sample. sink: told each gradient while the
+// backward pass goes on, where one worker has the whole batch; not called where several share it.
 Gradients compute_gradients(const Objective& objective, const std::vector<Tensor>& parameters, const Batch& batch, int64_t first_index,
-                            int64_t workers, bool bf16);
+                            int64_t workers, bool bf16, const GradientSink& sink = {});
 
 }  // namespace resflow::train

@@ -7,6 +7,7 @@
 #include "resflow/core/fields.h"
 #include "resflow/models/compact/config.h"
 #include "resflow/train/flux_options.h"
+#include "resflow/train/rank_options.h"
 
 namespace resflow::train {
 
@@ -23,6 +24,7 @@ struct TrainOptions {
   models::CompactConfig model;
   FluxOptions flux;
   models::FusionConfig fusion;
+  RankOptions ranks;
 
   int64_t steps = 4000;
   double minutes = 0;
@@ -85,10 +87,11 @@ struct TrainOptions {
     visit("model", o.model, "Shape of the compact model");
     visit("flux", o.flux, "Training for FLUX");
     visit("fusion", o.fusion, "Fusion of a condition image with FLUX");
+    visit("ranks", o.ranks, "Training in several processes, under torchrun");
     visit("steps", o.steps, "Optimiser steps", Range{1, 1e9});
     visit("minutes", o.minutes, "Time in which the training ends, its learning rate with it, if `steps` do not end it before; 0 = no limit",
           Range{0, 1e6});
-    visit("batch", o.batch, "Crops, or pictures of FLUX, at a time", Range{1, 65536});
+    visit("batch", o.batch, "Crops, or pictures of FLUX, at a time; of all ranks together", Range{1, 65536});
     visit("crop", o.crop, "Side of a crop in pixels, a multiple of 16", Range{16, 4096});
     visit("learning_rate", o.learning_rate, "Peak learning rate (AdamW)", Range{0, 1});
     visit("final_learning_rate", o.final_learning_rate, "Learning rate at the end of the cosine", Range{0, 1});

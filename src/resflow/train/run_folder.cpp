@@ -19,7 +19,9 @@ constexpr const char* kLog = "log.jsonl";
 
 }  // namespace
 
-RunFolder::RunFolder(const std::filesystem::path& path) : path_(path) { create_folder(path); }
+RunFolder::RunFolder(const std::filesystem::path& path, bool write) : path_(path) {
+  if (write) create_folder(path);
+}
 
 int64_t RunFolder::resume(const NamedTensors& state) const {
   if (!std::filesystem::exists(checkpoint())) return 0;

@@ -17,8 +17,8 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 class RunFolder {
  public:
-  // Makes the folder. Throws UserError where it cannot be written into.
-  explicit RunFolder(const std::filesystem::path& path);
+  // write: makes the folder. Throws UserError where it cannot be written into.
+  explicit RunFolder(const std::filesystem::path& path, bool write = true);
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path checkpoint() const { return path_ / "checkpoint.safetensors"; }

@@ -14,6 +14,7 @@
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
 #include "resflow/train/events.h"
+#include "resflow/train/gradient_buckets.h"
 #include "resflow/train/gradients.h"
 #include "resflow/train/optimizer.h"
 #include "resflow/train/run_folder.h"
@@ -56,8 +57,13 @@ const TrainOptions& checked(const TrainOptions& o) {
 
 class Run {
  public:
-  explicit Run(const TrainOptions& options)
-      : options_(options), device_(parse_device(options.device)), objective_(make_objective(checked(options), device_)), folder_(options.output) {
+  Run(const TrainOptions& options, Ranks& ranks)
+      : options_(options),
+        ranks_(ranks),
+        share_(ranks.share("batch", checked(options).batch)),
+        device_(ranks.device()),
+        objective_(make_objective(options, device_)),
+        folder_(options.output, ranks.first()) {
     at::set_num_threads(1);  // `workers` are the parallelism
     start_weights();
   }
@@ -75,10 +81,14 @@ class Run {
   std::vector<std::pair<std::string, Tensor>> state() const;  // what a checkpoint holds
   // How much of the training is behind it, 0..1: of its steps, or of its time where that is further on.
   double progress() const;
+  Gradients gradients(const std::vector<Tensor>& parameters, const Batch& batch, GradientBuckets& buckets) const;
   void save(bool export_weights) const;
+  void log_step(const Gradients& gradients, double rate, double per_step, EventFile& events);
   void run_validation(const Validation& validation, EventFile& events);
 
   TrainOptions options_;
+  Ranks& ranks_;
+  Ranks::Share share_;  // of a batch
   c10::Device device_;
   std::unique_ptr<Objective> objective_;
   RunFolder folder_;
@@ -93,12 +103,13 @@ void Run::start_weights() {
   nn::Module& module = objective_->module();
   module.initialise(Stream(static_cast<uint64_t>(options_.seed), "train.init"));
   module.to(device_, at::kFloat);
-  const bool resume = std::filesystem::exists(folder_.checkpoint());
-  if (!resume && !options_.init_from.empty())
+  if (ranks_.first() && !options_.init_from.empty() && !std::filesystem::exists(folder_.checkpoint()))
     weights::load_strict(module, weights::TensorFile::open(options_.init_from), objective_->part() + ".", {.dtype = at::kFloat, .device = device_});
   for (const auto& tensor : module.named_parameters()) *tensor.slot = tensor.slot->clone();  // not views of a file
   optimizer_.emplace(module, AdamW::Options{.beta2 = options_.beta2, .weight_decay = options_.weight_decay, .ema = options_.ema});
-  step_ = folder_.resume(state());
+  std::vector<Tensor> all;
+  for (const auto& [name, tensor] : state()) all.push_back(tensor);
+  step_ = ranks_.start_alike(all, ranks_.first() ? folder_.resume(state()) : 0);
   module.requires_grad(true);
 }
 
@@ -142,18 +153,51 @@ void Run::run_validation(const Validation& validation, EventFile& events) {
   events.image(step_, "validation/samples", measured.grid.size(1), measured.grid.size(2), png);
 }
 
+// Of the whole batch, whose part is this rank's.
+Gradients Run::gradients(const std::vector<Tensor>& parameters, const Batch& batch, GradientBuckets& buckets) const {
+  const bool bf16 = parse_dtype(options_.dtype, device_) == at::kBFloat16;
+  Gradients out = compute_gradients(*objective_, parameters, batch, step_ * options_.batch + share_.from, device_.is_cpu() ? options_.workers : 1,
+                                    bf16, buckets.sink());
+  buckets.finish(out.values);
+  std::vector<double> means = {out.loss};
+  for (const auto& [name, value] : out.terms) means.push_back(value);
+  ranks_.average(means);
+  out.loss = means[0];
+  for (size_t i = 0; i < out.terms.size(); ++i) out.terms[i].second = means[i + 1];
+  ranks_.average(out.pattern);
+  return out;
+}
+
+void Run::log_step(const Gradients& gradients, double rate, double per_step, EventFile& events) {
+  Json entry = {{"step", step_}, {"loss", gradients.loss}};
+  events.scalar(step_, "train/loss", gradients.loss);
+  for (const auto& [name, value] : gradients.terms) {
+    entry[name] = value;
+    events.scalar(step_, "train/" + name, value);
+  }
+  entry["learning_rate"] = rate;
+  entry["seconds_per_step"] = per_step;
+  folder_.log(entry);
+}
+
 TrainResult Run::train(const Job& job) {
   const bool bf16 = parse_dtype(options_.dtype, device_) == at::kBFloat16;
   if (!options_.teacher.empty()) teacher_ = std::make_unique<Teacher>(options_.teacher, device_, bf16 ? at::kBFloat16 : at::kFloat);
   const Dataset dataset(options_, teacher_ != nullptr ? teacher_->scale() : 0);
-  const Validation validation(options_, device_);
-  folder_.open_log(step_);
-  EventFile events(folder_.path());
-  log_info(fmt::format("training {} ({} parameters) on {} images, {}, {}{}", objective_->part(), objective_->module().parameter_count(),
-                       dataset.images(), device_.str(), bf16 ? "bf16" : "f32", step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
+  std::optional<Validation> validation;  // these two: the first rank's
+  std::optional<EventFile> events;
+  if (ranks_.first()) {
+    validation.emplace(options_, device_);
+    folder_.open_log(step_);
+    events.emplace(folder_.path());
+    log_info(fmt::format("training {} ({} parameters) on {} images, {}, {}{}{}", objective_->part(), objective_->module().parameter_count(),
+                         dataset.images(), device_.str(), bf16 ? "bf16" : "f32", ranks_.described(),
+                         step_ > 0 ? fmt::format(", resuming at step {}", step_) : ""));
+  }
 
   const auto parameters = optimizer_->parameters();
-  BatchLoader loader(dataset, options_.batch, step_, options_.loaders, device_.is_cuda());
+  GradientBuckets buckets(ranks_, parameters, options_.ranks.bucket);
+  BatchLoader loader(dataset, {options_.batch, share_.from, share_.to}, step_, options_.loaders, device_.is_cuda());
   auto mark = std::chrono::steady_clock::now(), tick = mark;
   int64_t mark_step = step_;
   StepProfile profile(options_.profile, device_);
@@ -163,7 +207,7 @@ TrainResult Run::train(const Job& job) {
     for (Tensor* tensor : {&batch.clean, &batch.degraded, &batch.taught, &batch.known, &batch.small, &batch.places})
       if (tensor->defined()) *tensor = tensor->to(device_, /*non_blocking=*/true);
     if (teacher_ != nullptr) batch = teacher_->teach(std::move(batch));
-    Gradients gradients = compute_gradients(*objective_, parameters, batch, step_ * options_.batch, device_.is_cpu() ? options_.workers : 1, bf16);
+    Gradients gradients = this->gradients(parameters, batch, buckets);
     const double norm = clip_gradients(gradients.values, options_.clip_norm);
     if (!std::isfinite(gradients.loss) || !std::isfinite(norm))
       throw_user_error({.where = "train",
@@ -173,25 +217,21 @@ TrainResult Run::train(const Job& job) {
     const double rate = learning_rate_at(options_, step_, progress());
     optimizer_->step(step_, rate, gradients.values);
     if (gradients.pattern.defined()) objective_->absorb(gradients.pattern);
-    seconds_.add_(seconds_since(tick));
+    seconds_.add_(options_.minutes > 0 ? ranks_.of_first(seconds_since(tick)) : seconds_since(tick));
     tick = std::chrono::steady_clock::now();
-    const bool last = progress() >= 1, stop = job.stop.stop_requested();
+    const bool last = progress() >= 1, stop = ranks_.any(job.stop.stop_requested());
 
     result_.step = step_;
     result_.loss = gradients.loss;
+    if (!ranks_.first()) {
+      if (stop && !last) throw Cancelled();
+      continue;
+    }
     if (step_ % options_.log_every == 0 || last) {
       const double per_step = seconds_since(mark) / static_cast<double>(step_ - mark_step);
       mark = std::chrono::steady_clock::now();
       mark_step = step_;
-      Json entry = {{"step", step_}, {"loss", gradients.loss}};
-      events.scalar(step_, "train/loss", gradients.loss);
-      for (const auto& [name, value] : gradients.terms) {
-        entry[name] = value;
-        events.scalar(step_, "train/" + name, value);
-      }
-      entry["learning_rate"] = rate;
-      entry["seconds_per_step"] = per_step;
-      folder_.log(entry);
+      log_step(gradients, rate, per_step, *events);
       job.report(
           {.stage = fmt::format("train loss {:.4f}, {:.2f} s a step, waited {:.0f} s for data", gradients.loss, per_step, loader.waited_seconds()),
            .done = std::max(step_, static_cast<int64_t>(progress() * static_cast<double>(options_.steps))),
@@ -199,7 +239,7 @@ TrainResult Run::train(const Job& job) {
     }
     if (last || stop || step_ % options_.save_every == 0) save(true);
     if (last || (options_.validate_every > 0 && step_ % options_.validate_every == 0)) {
-      run_validation(validation, events);
+      run_validation(*validation, *events);
       mark = std::chrono::steady_clock::now();
       mark_step = step_;
     }
@@ -211,7 +251,11 @@ TrainResult Run::train(const Job& job) {
 
 }  // namespace
 
-TrainResult train(const TrainOptions& options, const Job& job) { return Run(options).train(job); }
-Json validate(const TrainOptions& options) { return Run(options).validate(); }
+TrainResult train(const TrainOptions& options, Ranks& ranks, const Job& job) { return Run(options, ranks).train(job); }
+
+Json validate(const TrainOptions& options) {
+  Ranks alone(parse_device(options.device));
+  return Run(options, alone).validate();
+}
 
 }  // namespace resflow::train

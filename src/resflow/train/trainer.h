@@ -6,6 +6,7 @@
 
 #include "resflow/core/progress.h"
 #include "resflow/train/options.h"
+#include "resflow/train/ranks.h"
 
 namespace resflow::train {
 
@@ -15,10 +16,11 @@ struct TrainResult {
   Json validation;   // of the last validation, or null
 };
 
-// Runs to options.steps, resuming where the folder has a checkpoint. A stop (job.stop) writes a checkpoint and throws Cancelled.
-TrainResult train(const TrainOptions& options, const Job& job = {});
+// Runs to options.steps, resuming where the folder has a checkpoint. A stop (job.stop, of any rank) writes a checkpoint and throws Cancelled. Each of
+// several ranks calls it; the first alone reads and writes the folder, validates and reports.
+TrainResult train(const TrainOptions& options, Ranks& ranks, const Job& job = {});
 
-// Validates the run's current weights without training.
+// Validates the run's current weights without training. Of one process.
 Json validate(const TrainOptions& options);
 
 }  // namespace resflow::train
