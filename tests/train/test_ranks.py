@@ -243,6 +243,13 @@ def test_an_error_of_the_first_rank_ends_the_others(arguments, tmp_path):
     assert "cannot be created" in ends[0][2] and "has lost the others" in ends[1][2], ends
 
 
+def test_an_error_of_another_rank_ends_the_first(arguments, tmp_path):
+    with ranks_of(*arguments(tmp_path), own={1: ["--data", tmp_path / "nowhere.safetensors"]}) as started:
+        ends = [ended(process, within=SOON) for process in started]
+    assert [code for code, _, _ in ends] == [USER_ERROR] * 2
+    assert "has lost the others" in ends[0][2] and "nowhere.safetensors" in ends[1][2], ends
+
+
 def test_pictures_are_packed_once(tiny, pictures, tmp_path):
     run_ranks("train", tiny.config, "--data", pictures, "--output", tmp_path / "run")
     assert (tmp_path / "run" / "shards" / "data0.safetensors").read_bytes() == tiny.shard.read_bytes()
