@@ -227,6 +227,18 @@ def test_a_stop_of_one_rank_stops_all_at_one_step(arguments, unbroken, tmp_path)
     same_run(tmp_path, unbroken)
 
 
+def test_a_run_goes_on_with_another_number_of_ranks(arguments, tmp_path):
+    calm = ["--learning-rate", "1e-4"]  # so that rounding does not grow
+    with ranks_of(*arguments(tmp_path / "run"), *calm) as started:
+        wait_for_step(started[0], tmp_path / "run", 8)
+        started[0].kill()
+        ended(started[1], within=SOON)
+    assert "resuming at step" in resflow(*arguments(tmp_path / "run"), *calm).stderr
+    resflow(*arguments(tmp_path / "one"), *calm)
+    assert list(losses(tmp_path / "run")) == list(range(1, STEPS + 1))
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
 def test_a_rank_that_hangs_is_given_up(arguments, tmp_path):
     with ranks_of(*arguments(tmp_path), "--ranks.timeout", "3") as started:
         wait_for_step(started[0], tmp_path, 3)
