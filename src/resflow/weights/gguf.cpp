@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -139,10 +140,13 @@ std::optional<c10::ScalarType> plain_type(uint32_t code) {
 }
 
 uint64_t elements_of(const std::filesystem::path& path, const std::string& name, const std::vector<int64_t>& shape) {
-  uint64_t out = 1;
-  for (const int64_t size : shape)
-    if (size < 0 || __builtin_mul_overflow(out, static_cast<uint64_t>(size), &out) || out > kLargest)
+  // Strides count a size of 0 as 1, so they must fit too.
+  uint64_t out = 1, widest = 1;
+  for (const int64_t size : shape) {
+    if (size < 0 || __builtin_mul_overflow(widest, static_cast<uint64_t>(std::max<int64_t>(size, 1)), &widest) || widest > kLargest)
       fail(path, fmt::format("tensor '{}': more elements than a file can hold", name));
+    out *= static_cast<uint64_t>(size);
+  }
   return out;
 }
 

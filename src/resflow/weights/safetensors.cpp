@@ -71,6 +71,8 @@ nlohmann::json parse_json(const std::filesystem::path& path, std::string_view te
     return nlohmann::json::parse(text.begin(), text.end(), watch);
   } catch (const nlohmann::json::parse_error& error) {  // its text would quote the file's raw bytes
     fail(path, fmt::format("the header is not JSON (byte {} of {})", error.byte, text.size()), "", "", kIncomplete);
+  } catch (const nlohmann::json::out_of_range&) {
+    fail(path, "a number in the header is too large");
   }
 }
 
