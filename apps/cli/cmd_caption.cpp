@@ -104,6 +104,7 @@ std::function<int()> command_caption(CLI::App& app) {
   add_options(app, state->captions, "", "Captions");
   app.get_option("--caption-url")->envname("OPENAI_BASE_URL");
   add_options(app, state->model, "", "Model");
+  app.get_option("--lora")->allow_extra_args(false);  // the next word may be a picture
   add_options(app, state->limits, "", "Files");
   app.footer(
       "The captioner sees what the degradation remover makes of a picture. A key, where one is needed, is in OPENAI_API_KEY.\n"

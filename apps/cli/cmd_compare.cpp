@@ -60,6 +60,7 @@ std::function<int()> command_compare(CLI::App& app) {
   add_options(app, state->restore, "", "Restoring");
   add_options(app, state->search, "", "Search");
   add_options(app, state->model, "", "Model");
+  app.get_option("--lora")->allow_extra_args(false);  // the next word may be a picture
   app.footer(
       "Examples:\n  resflow compare dev/ -o compared/ --dr-file real-esrgan --candidates 4\n"
       "  resflow compare --lq scans/ -o compared/ --pictures 8          # without true pictures: what needs none\n"

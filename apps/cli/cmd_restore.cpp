@@ -185,6 +185,7 @@ std::function<int()> command_restore(CLI::App& app) {
   add_options(app, state->batch.captions, "", "Captions");
   app.get_option("--caption-url")->envname("OPENAI_BASE_URL");
   add_options(app, state->model, "", "Model");
+  app.get_option("--lora")->allow_extra_args(false);  // the next word may be a picture
   add_options(app, state->batch.encode, "", "Files");
   add_options(app, state->batch.limits, "", "Files");
   app.footer(

@@ -63,6 +63,7 @@ std::function<int()> command_search_bench(CLI::App& app) {
   add_options(app, state->restore, "", "Restoring");
   add_options(app, state->search, "", "Search (--search and --candidates are the bench's own: --strategies, --sizes)");
   add_options(app, state->model, "", "Model");
+  app.get_option("--lora")->allow_extra_args(false);  // the next word may be a picture
   app.footer(
       "Example:\n  resflow search-bench poor/ --references true/ --scale 4 --strategies best-of-n,resflow --sizes 2,4,8 -o bench.json --plot "
       "bench.svg");

@@ -136,6 +136,7 @@ std::vector<JobRecord> JobService::submit(const ReceivedFile& picture, std::vect
   std::vector<JobRecord> jobs;
   for (auto& wanted : options) {
     wanted.check();
+    worker_.check(wanted.restore);
     if (wanted.search.strategy != "none")
       rewards::check_needs(wanted.search.rewards, !wanted.restore.caption.empty() || options_.captions.captioner != "none");
     wanted.fit(info, options_, usual_tile_);

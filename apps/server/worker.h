@@ -20,7 +20,7 @@
 
 namespace resflow::server {
 
-// What works on the pictures: used by the worker's thread only, from start() on.
+// What works on the pictures: used by the worker's thread only, from start() on, but for check().
 struct Workers {
   std::unique_ptr<restore::Restorer> restorer;
   std::unique_ptr<captioning::Captioner> captioner;  // null: jobs have the captions that they bring
@@ -30,6 +30,9 @@ class Worker {
  public:
   Worker(Workers workers, const ServeOptions& options, JobStore& store, const JobFiles& files, Feed& feed, Metrics& metrics);
   ~Worker();
+
+  // Throws UserError where an option is not the model's. From any thread.
+  void check(const restore::RestoreOptions& options) const { workers_.restorer->check(options); }
 
   void start();
   void wake();  // there is a new job

@@ -126,6 +126,8 @@ class RestoreOptions(TypedDict, total=False):
     "FLUX: a ControlNet in place of an adapter: a file, a folder, or ORG/NAME in Hugging Face's cache. Default: \"\""
     control_mode: int
     "FLUX: the kind of control that a union of ControlNets is shown; -1 = it knows one. Default: -1"
+    lora: Sequence[str]
+    "FLUX: adapters of the transformer beside that, such as one for few steps: FILE or FILE:SCALE, several with commas or by naming the option again. Default: []"
     condition_fusion: str
     "FLUX: how the poor picture reaches the transformer; auto = as the files are (auto | sequence | addition | controlnet). Default: \"auto\""
     condition_attention: str

@@ -1,5 +1,6 @@
 """`resflow restore` with FLUX: whole models of small random parts against diffusers' and an oracle of OminiControl's scheme, from the same noise."""
 
+import copy
 import json
 import os
 import pathlib
@@ -142,10 +143,26 @@ def test_a_tile_equals_the_oracle(tmp_path, tiny, attention):
     other = tiny.sample(tiny.by_sequence(pixels(tiny.poor), ATTENTION[1 - ATTENTION.index(attention)]), noise(tmp_path))
     assert difference(other, expected) > 5 * CLOSE  # so that the modes could not be mixed up
     assert item["model"]["condition_attention"] == attention and item["model"]["fusion"] == "sequence" and item["nfe"] == STEPS
-    assert item["model"]["adapter"] == [{"file": "omini.safetensors", "format": "omini-control", "scale": 1, "tokens": "condition"}]
+    assert item["model"]["adapter"] == {"file": "omini.safetensors", "format": "omini-control", "scale": 1, "tokens": "condition"}
     text = Image.open(tmp_path / "out.png").text
     assert text["parameters"].startswith(f"{CAPTION}\nSteps: {STEPS}, Sampler: euler, Seed: {SEED}, Size: {WIDTH}x{HEIGHT}, Model hash: ")
     assert f"Distilled CFG Scale: {GUIDANCE}, Remover: compact" in text["parameters"] and json.loads(text["resflow"])["model"] == item["model"]
+
+
+def test_another_adapter_acts_on_every_token_beside_it(tmp_path, tiny):
+    torch.manual_seed(9)
+    style = {name: (0.5 * down.flip(0), up.roll(3, 0)) for name, (down, up) in tiny.adapter.items()}
+    adapter_file(tmp_path / "style.safetensors", style, {"resflow.tokens": "all"})
+    item = tiny.restore(tiny.poor, tmp_path / "out.png", "--lora", f"{tmp_path / 'style.safetensors'}:0.5")
+    assert [entry["file"] for entry in item["model"]["lora"]] == ["style.safetensors"] and item["model"]["adapter"]["file"] == "omini.safetensors"
+    merged = copy.deepcopy(tiny.transformer)
+    for name, (down, up) in style.items():
+        merged.get_submodule(name).weight.data += 0.5 * up @ down
+    own, tiny.transformer = tiny.transformer, merged
+    expected = tiny.sample(tiny.by_sequence(pixels(tiny.poor), "full"), noise(tmp_path))
+    tiny.transformer = own
+    assert difference(pixels(tmp_path / "out.png"), expected) < CLOSE
+    assert difference(tiny.sample(tiny.by_sequence(pixels(tiny.poor), "full"), noise(tmp_path)), expected) > 5 * CLOSE
 
 
 @pytest.fixture(scope="module")
@@ -190,29 +207,34 @@ def test_strength_0_is_the_remover_alone(tmp_path, tiny):
     assert torch.equal(pixels(tmp_path / "flux.png"), pixels(tmp_path / "compact.png")) and item["nfe"] == 0
 
 
-# Catches: a strength left out, the control on other tokens, a union's kind lost.
-@pytest.mark.parametrize("kinds", [0, 3])
-def test_a_control_net_equals_diffusers(tmp_path, tiny, kinds):
+# Catches: a strength left out, the control on other tokens, a union's kind lost, latents where x-labs' network wants the picture.
+CONTROLS = {"plain": {}, "union": {"num_mode": 3}, "x-labs": {"num_single_layers": 0, "conditioning_embedding_channels": 4, "patch_size": 2}}
+
+
+@pytest.mark.parametrize("form", CONTROLS)
+def test_a_control_net_equals_diffusers(tmp_path, tiny, form):
     shape = {name: tiny.transformer.config[name] for name in ("in_channels", "attention_head_dim", "num_attention_heads", "joint_attention_dim",
                                                               "pooled_projection_dim", "guidance_embeds", "axes_dims_rope")}  # fmt: skip
     torch.manual_seed(5)
-    net = randomise(diffusers.FluxControlNetModel(**shape, num_layers=1, num_single_layers=1, num_mode=kinds or None))
+    net = randomise(diffusers.FluxControlNetModel(**(shape | {"num_layers": 1, "num_single_layers": 1} | CONTROLS[form])))
     net.save_pretrained(tmp_path / "net")
-    more = ("--control-mode", 2) if kinds else ()
+    union, picture = form == "union", form == "x-labs"
+    more = ("--control-mode", 2) if union else ()
     item = tiny.restore(tiny.poor, tmp_path / "out.png", "--control", tmp_path / "net", "--control-scale", 0.6, *more, adapter=False)
-    control = pack(tiny.encode(pixels(tiny.poor)))
-    mode = torch.tensor([[2]]) if kinds else None
+    control = pixels(tiny.poor)[None] * 2 - 1 if picture else pack(tiny.encode(pixels(tiny.poor)))
+    mode = torch.tensor([[2]]) if union else None
 
     def velocity(inputs):
         doubles, singles = net(**named(inputs), controlnet_cond=control, controlnet_mode=mode, conditioning_scale=0.6, return_dict=False)
-        return tiny.transformer(**named(inputs), controlnet_block_samples=doubles, controlnet_single_block_samples=singles, return_dict=False)[0]
+        return tiny.transformer(**named(inputs), controlnet_block_samples=doubles, controlnet_single_block_samples=singles, return_dict=False,
+                                controlnet_blocks_repeat=picture)[0]  # fmt: skip
 
     expected = tiny.sample(velocity, noise(tmp_path))
     assert difference(pixels(tmp_path / "out.png"), expected) < CLOSE
     plain = tiny.sample(lambda inputs: tiny.transformer(**named(inputs), return_dict=False)[0], noise(tmp_path))
     assert difference(plain, expected) > 5 * CLOSE
     assert item["model"]["fusion"] == "controlnet" and item["model"]["control"] == "net"
-    if kinds:
+    if union:
         told = tiny.restore(tiny.poor, tmp_path / "b.png", "--control", tmp_path / "net", adapter=False, code=USER_ERROR)
         assert "--control-mode" in told and "0 to 2" in told
 
@@ -435,6 +457,6 @@ def test_the_server_restores_with_it(tmp_path, tiny):
         job = server.finished(server.job(tiny.poor.read_bytes(), restore=options))
         assert job["state"] == "done", job
         (tmp_path / "served.png").write_bytes(server.get(job["links"]["result"]).body)
-        wrong = server.finished(server.job(tiny.poor.read_bytes(), restore=options | {"sigma_s": 0.3}))
-        assert wrong["state"] == "failed" and "sigma_s" in wrong["error"]["message"]
+        wrong = server.submit(tiny.poor.read_bytes(), restore=options | {"sigma_s": 0.3})
+        assert wrong.status == 400 and "sigma_s" in wrong.json["error"]["message"]
     assert torch.equal(pixels(tmp_path / "served.png"), pixels(tmp_path / "out.png"))

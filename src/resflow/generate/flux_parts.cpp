@@ -55,8 +55,9 @@ Decision FluxParts::choose(const Work& work) {
   return *decision_;
 }
 
-void FluxParts::settle(const Work& work) {
-  if (!decision_ && (!memory_.max_vram.empty() || (memory_.offload == "auto" && !device_.is_cpu()))) choose(work);
+std::optional<Decision> FluxParts::settle(const Work& work) {
+  if (!decision_ && (!memory_.max_vram.empty() || (memory_.offload == "auto" && !device_.is_cpu()))) return choose(work);
+  return std::nullopt;
 }
 
 Offload FluxParts::mode() const {

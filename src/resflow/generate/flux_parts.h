@@ -42,8 +42,8 @@ class FluxParts {
   // little.
   Needs needs(const Work& work) const { return needs_of(options_, work, device_); }
   Decision choose(const Work& work);
-  // choose(), where the options leave anything to choose or to refuse.
-  void settle(const Work& work);
+  // choose(), where nothing is chosen yet and the options leave anything to choose or to refuse; else nothing.
+  std::optional<Decision> settle(const Work& work);
   // Without either before: the mode that the options name, or on a CPU `stream`, else `text`.
   Offload mode() const;
 

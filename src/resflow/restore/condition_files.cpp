@@ -63,7 +63,7 @@ std::vector<std::string> adapter_choice(const FluxOptions& options) {
   return {inside.string()};
 }
 
-ConditionFiles open_condition(const FluxOptions& options, const std::vector<weights::LoraChoice>& adapters) {
+ConditionFiles open_condition(const FluxOptions& options, const std::vector<weights::LoraChoice>& loras) {
   const auto refuse_attention = [&](const std::string& fusion) {
     if (options.condition_attention != "auto")
       fail("--condition-attention", "there are no tokens of the picture in this fusion", "a sequence", fusion);
@@ -75,10 +75,10 @@ ConditionFiles open_condition(const FluxOptions& options, const std::vector<weig
   }
   if (!options.control.empty()) fail("--control", "a ControlNet is another fusion than was asked for", "controlnet", options.condition_fusion);
   if (options.control_mode >= 0) fail("--control-mode", "there is no ControlNet", "--control with it");
-  if (adapters.empty())
+  if (options.adapter.empty())
     fail("--adapter", "FLUX alone does not see the picture that it shall restore", "an adapter, or a ControlNet with --control", "neither",
          "`resflow train configs/flux-ummf.toml` makes one; docs/flux.md names public ones");
-  const fs::path& path = adapters.front().lora.path;
+  const fs::path& path = loras.front().lora.path;
   const auto file = weights::TensorFile::open(path);
   const auto recorded = models::recorded_fusion(file);
   const fs::path embedder = path.parent_path() / models::kConditionEmbedder;

@@ -22,7 +22,8 @@ std::vector<std::string> adapter_choice(const FluxOptions& options);
 
 // The fusion, by what is said and else by the files: an adapter's metadata (models/fusion/export.h); a map beside it means addition. What an adapter
 // does not say of its condition's attention is as its maker trains: resflow independent, all others full. Throws UserError: neither adapter nor
-// ControlNet, both, one that does not go with the fusion that was asked for, a kind of control that is needed or not known. adapters: as opened.
-ConditionFiles open_condition(const FluxOptions& options, const std::vector<weights::LoraChoice>& adapters);
+// ControlNet, both, one that does not go with the fusion that was asked for, a kind of control that is needed or not known. loras: as opened, the
+// adapter first where there is one.
+ConditionFiles open_condition(const FluxOptions& options, const std::vector<weights::LoraChoice>& loras);
 
 }  // namespace resflow::restore

@@ -7,6 +7,7 @@
 
 #include "resflow/autoencoders/file.h"
 #include "resflow/core/error.h"
+#include "resflow/core/memory_use.h"
 #include "resflow/models/tokens.h"
 #include "resflow/weights/fingerprint.h"
 #include "resflow/weights/load.h"
@@ -28,6 +29,7 @@ generate::ModelOptions model_of(const ModelOptions& options) {
   out.t5 = options.flux.t5;
   out.vae = options.flux.vae;
   out.lora = adapter_choice(options.flux);
+  out.lora.insert(out.lora.end(), options.flux.lora.begin(), options.flux.lora.end());
   out.device = options.device;
   out.dtype = options.dtype;
   return out;
@@ -78,7 +80,12 @@ void FluxBackbone::check(const RestoreOptions& options) const {
 Json FluxBackbone::told() const {
   Json out = {{"pipeline", parts_.folder().pipeline}, {"fusion", files_.fusion.fusion}};
   if (!parts_.folder().commit.empty()) out["commit"] = parts_.folder().commit;
-  if (!parts_.loras().empty()) out["adapter"] = weights::loras_json(parts_.loras());
+  Json adapters = weights::loras_json(parts_.loras());
+  if (!options_.adapter.empty()) {
+    out["adapter"] = adapters.front();
+    adapters.erase(adapters.begin());
+  }
+  if (!adapters.empty()) out["lora"] = adapters;
   if (files_.fusion.fusion == "sequence") out["condition_attention"] = files_.fusion.condition_attention;
   if (files_.control) {
     out["control"] = std::filesystem::exists(options_.control) ? without_slash(options_.control).filename().string() : options_.control;
@@ -153,12 +160,15 @@ void FluxBackbone::load() {
 }
 
 std::vector<std::string> FluxBackbone::begin(const PictureSettings& settings, const Job& job) {
-  parts_.settle(work_of(settings));
+  const auto memory = parts_.settle(work_of(settings));
   const auto& text = text_of(settings.options.caption, settings.options.max_sequence_length, job);
   job.throw_if_stopped();
   if (!fusion_) job.report({.stage = "load"});
   load();
   auto notes = text.notes;
+  if (memory && !memory->fits())
+    notes.push_back(fmt::format("about {} of memory are needed (--offload {}) and {} are free, which may not be enough", bytes_text(memory->needed),
+                                generate::offload_name(memory->mode), bytes_text(memory->limit)));
   for (auto& note : weights::lora_notes(parts_.loras())) notes.push_back(std::move(note));
   return notes;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "resflow/core/fields.h"
 #include "resflow/flow/sampler.h"
@@ -14,6 +15,7 @@ namespace resflow::restore {
 struct FluxOptions {
   std::string transformer, t5, vae, preview_vae;
   std::string adapter, control;
+  std::vector<std::string> lora;
   std::string condition_fusion = "auto", condition_attention = "auto";
   int64_t control_mode = -1;
   generate::MemoryOptions memory;
@@ -24,6 +26,9 @@ struct FluxOptions {
           "FLUX: the adapter that reads the poor picture, FILE or FILE:SCALE: what `resflow train` makes (or its run's folder), or OminiControl's");
     visit("control", o.control, "FLUX: a ControlNet in place of an adapter: a file, a folder, or ORG/NAME in Hugging Face's cache");
     visit("control_mode", o.control_mode, "FLUX: the kind of control that a union of ControlNets is shown; -1 = it knows one", Range{-1, 1023});
+    visit("lora", o.lora,
+          "FLUX: adapters of the transformer beside that, such as one for few steps: FILE or FILE:SCALE, several with commas or by naming the option "
+          "again");
     visit("condition_fusion", o.condition_fusion, "FLUX: how the poor picture reaches the transformer; auto = as the files are",
           OneOf{{"auto", "sequence", "addition", "controlnet"}});
     visit("condition_attention", o.condition_attention,
