@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "command.h"
+#include "resflow/core/device.h"
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
 #include "resflow/core/memory_use.h"
@@ -13,7 +14,7 @@ namespace resflow::cli {
 namespace {
 
 struct State {
-  std::string prompt, output, image, reference;
+  std::string prompt, output, image, reference, control, mask;
   bool json = false;
   generate::ModelOptions model;
   generate::MemoryOptions memory;
@@ -41,9 +42,13 @@ int run(State& state) {
         {.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + state.encode.format, .got = state.output});
   create_folder(files.front().parent_path());
 
+  if (parse_device(state.model.device).is_cpu()) return_large_blocks();  // what `resflow doctor` counts is then all there is
   generate::Generator generator(state.model, state.memory);
-  const generate::Request request{
-      .prompt = state.prompt, .image = pixels_of(state.image, state.limits), .reference = pixels_of(state.reference, state.limits)};
+  const generate::Request request{.prompt = state.prompt,
+                                  .image = pixels_of(state.image, state.limits),
+                                  .reference = pixels_of(state.reference, state.limits),
+                                  .control = pixels_of(state.control, state.limits),
+                                  .mask = pixels_of(state.mask, state.limits)};
   const auto plan = generator.plan(request, state.options);
   const auto memory = generator.choose(request, state.options);
   log_info(fmt::format("{}: {}x{}, {} steps, about {} of memory (--offload {}); reading the text", generator.model().name, plan.size.width,
@@ -79,6 +84,9 @@ std::function<int()> command_generate(CLI::App& app) {
   app.add_option("-o,--output", state->output, "The picture's file; with --n, NAME-1.png, NAME-2.png, ...")->required();
   app.add_option("--image", state->image, "A picture to start from (--strength)");
   app.add_option("--reference", state->reference, "A picture to edit, for FLUX.1 Kontext");
+  app.add_option("--control-image", state->control,
+                 "A picture that guides the result: for --control, and for FLUX.1 Canny, Depth and their adapters");
+  app.add_option("--mask", state->mask, "What of --image is painted, for FLUX.1 Fill: white is painted, black is kept");
   app.add_flag("--json", state->json, "Print what was done as JSON");
   add_options(app, state->options, "", "Generating");
   add_options(app, state->model, "", "Model");
@@ -92,6 +100,9 @@ std::function<int()> command_generate(CLI::App& app) {
       "  resflow generate \"a lighthouse at dusk\" -o dusk.png --model black-forest-labs/FLUX.1-schnell --steps 4 --n 4\n"
       "  resflow generate \"oil painting\" -o oil.png --image photo.jpg --strength 0.7\n"
       "  resflow generate \"make it winter\" -o winter.png --model black-forest-labs/FLUX.1-Kontext-dev --reference photo.jpg --guidance 2.5\n"
+      "  resflow generate \"\" -o large.png --control jasperai/Flux.1-dev-Controlnet-Upscaler --control-image small.jpg --control-enlarge 4 "
+      "--control-scale 0.6\n"
+      "  resflow generate \"a red boat\" -o filled.png --model black-forest-labs/FLUX.1-Fill-dev --image photo.jpg --mask mask.png --guidance 30\n"
       "Exit codes: 0 good, 2 wrong input or option, 70 bug, 130 cancelled.");
   return [state] { return run(*state); };
 }

@@ -17,6 +17,8 @@ PROBE = pathlib.Path(os.environ.get("RESFLOW", ROOT / "build" / "resflow")).pare
 START, END = "<|startoftext|>", "<|endoftext|>"
 CHANNELS, T5_WIDTH, CLIP_WIDTH = 4, 32, 64  # of latents, T5's tokens, CLIP's vector
 DEV = {"use_dynamic_shifting": True, "shift": 3.0, "base_image_seq_len": 8, "max_image_seq_len": 64, "base_shift": 0.5, "max_shift": 1.15}
+# Of 0..1. Pictures are to be equal within 2/255; what float32 leaves is far below, and mistakes are far above.
+CLOSE = 0.25 / 255
 WORDS = "a photograph of the red lighthouse at dusk over an old grey sea with two small boats and many birds in winter light"
 
 
@@ -108,3 +110,46 @@ def ours(folder, model, prompt, noise, options, code=0, settings=None, **sources
         return told
     made = load_file(folder / "out")
     return torch.stack([made[f"image.{i}"] for i in range(len(made))])
+
+
+def noise_for(width, height, n=1, seed=5):
+    return torch.randn(n, CHANNELS, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
+
+
+def packed(latent):
+    return diffusers.FluxPipeline._pack_latents(latent, *latent.shape)
+
+
+@torch.no_grad()
+def theirs(pipeline, prompt, noise, width, height, steps, guidance, length=40, **more):
+    return pipeline(
+        prompt=prompt, width=width, height=height, num_inference_steps=steps, guidance_scale=guidance, max_sequence_length=length, output_type="pt",
+        latents=packed(noise), num_images_per_prompt=len(noise), **more,
+    ).images.float()  # fmt: skip
+
+
+def options(width, height, steps, guidance, length=40, **more):
+    return {"width": width, "height": height, "steps": steps, "guidance": guidance, "max_sequence_length": length, **more}
+
+
+def difference(a, b):
+    assert a.shape == b.shape
+    return float((a - b).abs().max())
+
+
+def shows_something(image):
+    """Neither flat nor cut off at black and white, where differences would not show."""
+    return image.std() > 0.05 and ((image <= 0) | (image >= 1)).float().mean() < 0.5
+
+
+@torch.no_grad()
+def encoded(pipeline, image):
+    """The posterior's mean, as FluxKontextPipeline takes it and we always do. image [3, H, W], 0..1"""
+    raw = pipeline.vae.encode(image[None] * 2 - 1).latent_dist.mode()
+    return (raw - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
+
+
+def photo(width, height, seed=1):
+    """Smooth, as photographs are: random noise would leave nothing to resize."""
+    small = torch.rand(1, 3, 5, 6, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)[0]

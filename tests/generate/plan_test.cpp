@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "resflow/core/error.h"
+#include "resflow/generate/conditions.h"
 #include "resflow/generate/picture_file.h"
 
 using namespace resflow;
@@ -60,6 +61,56 @@ TEST_CASE("strength leaves out the first levels, rounded towards more steps") {
   CHECK(plan({.steps = 10, .strength = 0.3}, photo).sigmas.front() == all[7]);
   CHECK_THROWS_WITH_AS(steps(0), doctest::Contains("the strength leaves no step"), UserError);
   CHECK(plan({.steps = 10, .strength = 0}).sigmas.size() == 11);  // without an image it means nothing
+}
+
+TEST_CASE("a control image gives the result its size, enlarged where that is asked for") {
+  const ModelFacts facts{.control_net = true};
+  const Sources shown{.control = {.width = 100, .height = 75}};
+  CHECK(is(make_plan({}, shown, facts, kDev).size, 96, 64));
+  CHECK(is(make_plan({.control_enlarge = 4}, shown, facts, kDev).size, 400, 288));
+  CHECK(is(make_plan({.width = 800, .control_enlarge = 4}, shown, facts, kDev).size, 800, 608));
+  CHECK(is(make_plan({.control_enlarge = 4}, {.image = {.width = 64, .height = 48}, .control = shown.control}, facts, kDev).size, 64, 48));
+}
+
+TEST_CASE("the strength is img2img's, or Fill's, where none is given") {
+  const Sources photo{.image = {.width = 64, .height = 64}, .mask = {.width = 64, .height = 64}};
+  CHECK(plan({}, {.image = photo.image}).strength == 0.6);
+  CHECK(make_plan({}, photo, {.beside = Beside::fill}, kDev).strength == 1);
+  CHECK(make_plan({.strength = 0.3}, photo, {.beside = Beside::fill}, kDev).strength == 0.3);
+}
+
+TEST_CASE("pictures that a model is not shown, and those that it lacks, are told") {
+  const Size any{.width = 64, .height = 64};
+  const auto told = [](const GenerateOptions& options, const Sources& sources, const ModelFacts& facts, const char* what) {
+    CHECK_THROWS_WITH_AS(make_plan(options, sources, facts, kDev), doctest::Contains(what), UserError);
+  };
+  told({}, {.control = any}, {}, "nothing that takes one");
+  told({}, {}, {.control_net = true}, "no control image");
+  told({}, {}, {.beside = Beside::control}, "no control image");
+  told({}, {.image = any, .mask = any}, {}, "a model that takes none");
+  told({}, {.image = any}, {.beside = Beside::fill}, "--image and --mask");
+  told({}, {.mask = any}, {.beside = Beside::fill}, "--image and --mask");
+  told({}, {.reference = any, .control = any}, {.control_net = true}, "a reference together with a control image");
+  told({.control_start = 0.5, .control_end = 0.5}, {.control = any}, {.control_net = true}, "acts at no step");
+  told({}, {.control = any}, {.control_net = true, .control_modes = 7}, "--control-mode 0 to 6");
+  told({.control_mode = 7}, {.control = any}, {.control_net = true, .control_modes = 7}, "--control-mode 0 to 6");
+  told({.control_mode = 0}, {.control = any}, {.control_net = true}, "no --control-mode");
+  CHECK_NOTHROW(make_plan({.control_mode = 6}, {.control = any}, {.control_net = true, .control_modes = 7}, kDev));
+}
+
+TEST_CASE("a ControlNet acts at the steps that lie within its share") {
+  const std::vector<double> sigmas = {1, 0.8, 0.5, 0.2, 0};
+  const auto acting = [&](double start, double end) {
+    std::string out;
+    for (size_t i = 0; i + 1 < sigmas.size(); ++i) out += control_acts(sigmas, sigmas[i], start, end) ? 'x' : '.';
+    return out;
+  };
+  CHECK(acting(0, 1) == "xxxx");
+  CHECK(acting(0.25, 0.75) == ".xx.");
+  CHECK(acting(0.26, 0.74) == "....");
+  CHECK(acting(0.1, 1) == ".xxx");
+  CHECK(acting(0, 0.5) == "xx..");
+  CHECK(control_acts(sigmas, 0, 0.75, 1));  // what a sampler of second order asks for at the end
 }
 
 TEST_CASE("sizes that the model cannot make are told with the nearest") {

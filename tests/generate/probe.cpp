@@ -1,5 +1,6 @@
 // Runs generation with noise that is given, so that the Python tests can compare it with another implementation.
-//   generate_probe run MODEL IN.safetensors OUT.safetensors   IN: "noise" [n, C, h, w], "image" and "reference" [3, H, W] where wanted; "prompt",
+//   generate_probe run MODEL IN.safetensors OUT.safetensors   IN: "noise" [n, C, h, w], "image", "reference", "control" and
+//                                                             "mask" [3, H, W] where wanted; "prompt",
 //                                                             "options" and "model" (JSON) in its metadata. OUT: "image.0" ... [3, H, W]
 //   generate_probe load MODEL DTYPE                           binds the parts without using them; prints seconds and bytes of anonymous memory
 //   generate_probe kontext-size WIDTH HEIGHT
@@ -35,8 +36,12 @@ void run(const Arguments& args) {
   generate::Generator generator(model);
   std::vector<std::pair<std::string, Tensor>> out;
   generator.generate(
-      {.prompt = in.metadata().at("prompt"), .image = tensor("image"), .reference = tensor("reference")}, options, {},
-      [&](int64_t index, const generate::Generated& made) { out.emplace_back(fmt::format("image.{}", index), made.picture.pixels); },
+      {.prompt = in.metadata().at("prompt"),
+       .image = tensor("image"),
+       .reference = tensor("reference"),
+       .control = tensor("control"),
+       .mask = tensor("mask")},
+      options, {}, [&](int64_t index, const generate::Generated& made) { out.emplace_back(fmt::format("image.{}", index), made.picture.pixels); },
       [&](int64_t index, at::IntArrayRef shape) {
         TORCH_CHECK(noise.slice(0, index, index + 1).sizes() == shape, "noise of another shape: ", noise.sizes(), " for ", shape);
         return noise.slice(0, index, index + 1);

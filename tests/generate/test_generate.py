@@ -12,12 +12,12 @@ diffusers = pytest.importorskip("diffusers")
 pytest.importorskip("sentencepiece")
 
 from flux_size import sparse_shards  # noqa: E402
-from generate_models import CHANNELS, CLIP_WIDTH, T5_WIDTH, WORDS, ours, parts, probe, randomise, saved  # noqa: E402
+from generate_models import (  # noqa: E402
+    CLIP_WIDTH, CLOSE, T5_WIDTH, WORDS, difference, encoded, noise_for, options, ours, parts, photo, probe, randomise, saved, shows_something, theirs,
+)  # fmt: skip
 from safetensors.torch import save_file  # noqa: E402
 
 LONG = " ".join([WORDS] * 5)  # more than CLIP's 77 tokens and than T5's below
-# Of 0..1. The issue asks for 2/255; what float32 leaves is far below, and every mistake that is listed far above.
-CLOSE = 0.25 / 255
 
 
 @pytest.fixture(scope="session")
@@ -35,36 +35,6 @@ def schnell(tmp_path_factory):
     pipeline = diffusers.FluxPipeline(**parts(folder / "sources", guidance=False, scheduler={"shift": 1.0}))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline, saved(pipeline, folder / "model", folder / "sources")
-
-
-def noise_for(width, height, n=1, seed=5):
-    return torch.randn(n, CHANNELS, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
-
-
-def packed(latent):
-    return diffusers.FluxPipeline._pack_latents(latent, *latent.shape)
-
-
-@torch.no_grad()
-def theirs(pipeline, prompt, noise, width, height, steps, guidance, length=40, **more):
-    return pipeline(
-        prompt=prompt, width=width, height=height, num_inference_steps=steps, guidance_scale=guidance, max_sequence_length=length, output_type="pt",
-        latents=packed(noise), num_images_per_prompt=len(noise), **more,
-    ).images.float()  # fmt: skip
-
-
-def options(width, height, steps, guidance, length=40, **more):
-    return {"width": width, "height": height, "steps": steps, "guidance": guidance, "max_sequence_length": length, **more}
-
-
-def difference(a, b):
-    assert a.shape == b.shape
-    return float((a - b).abs().max())
-
-
-def shows_something(image):
-    """Neither flat nor cut off at black and white, where differences would not show."""
-    return image.std() > 0.05 and ((image <= 0) | (image >= 1)).float().mean() < 0.5
 
 
 # Catches: the schedule's shift of another size, packed channels or ids in another order, text ids that are not 0, T5 without padding or with
@@ -211,19 +181,6 @@ def test_adapters_change_the_picture_as_changed_weights_do(tmp_path, dev, merge)
     assert difference(found, ours(tmp_path, folder, WORDS, noise, options(64, 64, 3, 3.5))) > 4 * CLOSE
 
 
-@torch.no_grad()
-def encoded(pipeline, image):
-    """The posterior's mean, as FluxKontextPipeline takes it and we always do. image [3, H, W], 0..1"""
-    raw = pipeline.vae.encode(image[None] * 2 - 1).latent_dist.mode()
-    return (raw - pipeline.vae.config.shift_factor) * pipeline.vae.config.scaling_factor
-
-
-def photo(width, height, seed=1):
-    """Smooth, as photographs are: random noise would leave nothing to resize."""
-    small = torch.rand(1, 3, 5, 6, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)[0]
-
-
 # Catches: the steps that strength leaves rounded the other way, the noise mixed at another level, encoding by a sample, shift or scale left out.
 @pytest.mark.parametrize("strength, steps", [(1.0, 3), (0.6, 5), (0.61, 10), (0.35, 3)])
 @torch.no_grad()
@@ -309,8 +266,9 @@ def edited(name, **values):
     (without("tokenizer/merges.txt"), "merges.txt"),
     (without("tokenizer_2/spiece.model", "tokenizer_2/tokenizer.json"), "tokenizer_2"),
     (without("scheduler/scheduler_config.json"), "scheduler_config.json"),
-    (edited("model_index.json", _class_name="FluxFillPipeline"), "FluxFillPipeline"),
+    (edited("model_index.json", _class_name="FluxInpaintPipeline"), "FluxInpaintPipeline"),
     (edited("model_index.json", text_encoder_2=[None, None]), "the model has no text_encoder_2"),
+    (edited("transformer/config.json", in_channels=48, out_channels=16), "tokens of another width"),
     (edited("transformer/config.json", in_channels=32), "tokens of another width"),
     (edited("transformer/config.json", num_layers=3), "missing"),
     (edited("transformer/config.json", joint_attention_dim=48), "the text encoders are not this transformer's"),

@@ -13,7 +13,7 @@ diffusers = pytest.importorskip("diffusers")
 image = pytest.importorskip("PIL.Image")
 pytest.importorskip("sentencepiece")
 
-from generate_models import WORDS, parts, saved  # noqa: E402
+from generate_models import WORDS, parts, randomise, saved  # noqa: E402
 from program import CANCELLED, USER_ERROR, files_in, resflow, started  # noqa: E402
 
 SMALL = ("--width", 64, "--height", 48, "--steps", 2, "--max-sequence-length", 40, "--device", "cpu", "--dtype", "f32")
@@ -62,6 +62,50 @@ def test_a_start_and_a_reference_are_taken(tmp_path, model):
     assert (tmp_path / "b.png").read_bytes() != (tmp_path / "a.png").read_bytes()
 
 
+@pytest.fixture(scope="session")
+def control_net(tmp_path_factory):
+    shape = dict(num_attention_heads=2, attention_head_dim=32, axes_dims_rope=[8, 12, 12], joint_attention_dim=32, pooled_projection_dim=64)
+    net = diffusers.FluxControlNetModel(in_channels=16, num_layers=1, num_single_layers=0, guidance_embeds=True, **shape)
+    folder = tmp_path_factory.mktemp("control") / "tiny-upscaler"
+    randomise(net).save_pretrained(folder)
+    return folder
+
+
+def test_a_control_net_enlarges_a_small_picture(tmp_path, model, control_net):
+    """The upscaler's way, with the program. Catches: an option that does not arrive, a record without them, a ControlNet that nobody is told of."""
+    image.effect_noise((36, 20), 90).convert("RGB").save(tmp_path / "small.png")
+    told = ("--control", control_net, "--control-image", tmp_path / "small.png", "--control-scale", 0.6, "--control-end", 0.5, "--control-enlarge", 2)
+    done = resflow("generate", "", "-o", tmp_path / "a.png", "--model", model, "--json", *told, *SMALL[4:])
+    item = json.loads(done.stdout)["items"][0]
+    assert item["result"] == {"width": 64, "height": 32} and item["model"]["control"] == "tiny-upscaler"
+    assert {name: value for name, value in item["options"].items() if name.startswith("control")} == {
+        "control_scale": 0.6, "control_start": 0, "control_end": 0.5, "control_enlarge": 2,
+    }  # fmt: skip
+    assert str(tmp_path) not in image.open(tmp_path / "a.png").text["resflow"]
+    resflow("generate", "", "-o", tmp_path / "b.png", "--model", model, *told, *SMALL[4:], "--control-scale", 0)
+    assert image.open(tmp_path / "a.png").tobytes() != image.open(tmp_path / "b.png").tobytes()
+    assert "`resflow generate --control`" in resflow("inspect", control_net / "diffusion_pytorch_model.safetensors").stdout
+
+
+def test_fill_paints_what_the_mask_names(tmp_path, model):
+    """By its folder; what is missing is told."""
+    torch.manual_seed(3)
+    shape = {name: value for name, value in json.loads((model / "transformer" / "config.json").read_text()).items() if not name.startswith("_")}
+    wide = randomise(diffusers.FluxTransformer2DModel(**shape | {"in_channels": 32 + 256, "out_channels": 16}))
+    folder = saved(diffusers.FluxFillPipeline(**parts(tmp_path / "sources") | {"transformer": wide}), tmp_path / "tiny-fill", tmp_path / "sources")
+    image.effect_noise((64, 48), 90).convert("RGB").save(tmp_path / "photo.png")
+    mask = image.new("L", (64, 48), 0)
+    mask.paste(255, (0, 0, 32, 48))
+    mask.save(tmp_path / "mask.png")
+    told = ("--model", folder, "--image", tmp_path / "photo.png", *SMALL[4:])
+    done = resflow("generate", WORDS, "-o", tmp_path / "a.png", "--mask", tmp_path / "mask.png", "--json", *told)
+    item = json.loads(done.stdout)["items"][0]
+    assert item["options"]["strength"] == 1 and item["evaluations"] == 2 and item["result"] == {"width": 64, "height": 48}
+    assert "--image and --mask" in resflow("generate", WORDS, "-o", tmp_path / "b.png", *told, code=USER_ERROR).stderr
+    assert "a model that takes none" in resflow("generate", WORDS, "-o", tmp_path / "b.png", "--mask", tmp_path / "mask.png", *told, "--model", model, code=USER_ERROR).stderr
+    assert not (tmp_path / "b.png").exists()
+
+
 @pytest.mark.parametrize("setting", ["HF_HUB_CACHE", "HF_HOME"])
 def test_a_model_in_the_cache_is_found_by_its_name(tmp_path, model, setting):
     """As Hugging Face's tools lay it out: blobs, and links to them in the snapshot."""
@@ -101,6 +145,10 @@ def test_a_model_in_the_cache_is_found_by_its_name(tmp_path, model, setting):
     (("--transformer", "MODEL/vae/diffusion_pytorch_model.safetensors"), "vae/diffusion_pytorch_model.safetensors"),
     (("-o", "MODEL.xyz"), "extension"),
     (("--lora", "MODEL/vae/diffusion_pytorch_model.safetensors"), "lora"),
+    (("--control", "MODEL/transformer"), "no ControlNet for FLUX"),
+    (("--control", "no/such/folder/at/all"), "no such file or folder"),
+    (("--control-image", "absent.png"), "absent.png"),
+    (("--control-scale", -1), "control_scale"),
 ])  # fmt: skip
 def test_what_is_wrong_is_told_and_nothing_is_written(tmp_path, model, arguments, told):
     arguments = [str(word).replace("MODEL", str(model)) for word in arguments]

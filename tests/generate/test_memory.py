@@ -12,7 +12,7 @@ diffusers = pytest.importorskip("diffusers")
 image = pytest.importorskip("PIL.Image")
 pytest.importorskip("sentencepiece")
 
-from flux_size import T5, bfl_shapes, sparse_model, watched, write_gguf  # noqa: E402
+from flux_size import FLUX, T5, bfl_shapes, shapes_of, sparse, sparse_model, watched, write_gguf  # noqa: E402
 from generate_models import WORDS, parts, saved  # noqa: E402
 from program import SOME_FAILED, USER_ERROR, files_in, resflow  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
@@ -85,6 +85,53 @@ def test_modes_take_less_and_less_memory_and_doctor_says_how_much(tmp_path, midd
     for mode in MODES:
         assert told[mode]["anonymous"] == pytest.approx(anonymous[mode], rel=0.1), mode
     assert len({(tmp_path / f"{mode}.png").read_bytes() for mode in MODES}) == 1
+
+
+@pytest.fixture(scope="session")
+def control(tmp_path_factory, middle):
+    """A ControlNet for `middle`, in bf16: 42 M parameters of zeros."""
+    folder = tmp_path_factory.mktemp("control")
+    shape = {name: value for name, value in json.loads((middle / "transformer" / "config.json").read_text()).items() if not name.startswith("_")}
+    with torch.device("meta"):
+        net = diffusers.FluxControlNetModel(**{name: shape[name] for name in shape if name != "out_channels"} | {"num_layers": 2, "num_single_layers": 2})
+    net.save_config(folder / "net")
+    sparse(folder / "net" / "diffusion_pytorch_model.safetensors", shapes_of(net))
+    return folder / "net"
+
+
+def test_a_control_net_is_kept_in_every_mode_and_doctor_says_how_much(tmp_path, middle, control):
+    """Catches: a ControlNet that is forgotten in an estimate, stays widened where blocks come in turns, or is another in another mode."""
+    image.effect_noise((256, 256), 90).convert("RGB").save(tmp_path / "shown.png")
+    size = ("--max-sequence-length", 64, "--device", "cpu", "--dtype", "f32", "--control", control)
+    told, plain = doctor(middle, "--size", "256x256", *size), doctor(middle, "--size", "256x256", *size[:-2])
+    part = {part["part"]: part for part in told["parts"]}["controlnet"]
+    assert part["types"].keys() == {"bf16"} and part["bytes"] == 2 * part["parameters"]
+    assert told["modes"]["text"]["anonymous"] > plain["modes"]["text"]["anonymous"] + 3 * part["parameters"]
+    assert told["modes"]["stream"]["mapped"] >= plain["modes"]["stream"]["mapped"] + 0.9 * part["bytes"]
+    pictures = set()
+    for mode in MODES:
+        found = watched("generate", WORDS, "-o", tmp_path / f"{mode}.png", "--model", middle, "--offload", mode, "--steps", 1, "--control-image", tmp_path / "shown.png",
+                        "--json", *size)  # fmt: skip
+        print(mode, found["anonymous"], told["modes"][mode]["anonymous"])
+        assert told["modes"][mode]["anonymous"] == pytest.approx(found["anonymous"], rel=0.1), mode
+        pictures.add((tmp_path / f"{mode}.png").read_bytes())
+    assert len(pictures) == 1
+    on_gpu = doctor(middle, "--size", "256x256", "--device", "cuda", "--max-vram", "60G", "--control", control)["modes"]
+    assert on_gpu["stream"]["device"] < on_gpu["text"]["device"]
+
+
+# Layers of FLUX's own width, where blocks are widened for each use. Catches: gaps that what was freed leaves in the heap, widened weights not counted.
+@pytest.mark.parametrize("file", ["bf16", "q4_0"])
+def test_doctor_says_what_a_wide_model_takes(tmp_path, small, file):
+    model = sparse_model(tmp_path / "wide", small, flux=FLUX | {"num_layers": 1, "num_single_layers": 1}, vae=(32, 64, 64, 64), shards=1)
+    more = ("--device", "cpu", "--dtype", "bf16", "--offload", "stream", "--max-sequence-length", 256)
+    if file != "bf16":
+        more += ("--transformer", write_gguf(tmp_path / "flux.gguf", file, bfl_shapes(double=1, single=1, text=32)))
+    told = doctor(model, "--size", "384x384", *more)["modes"]["stream"]
+    found = watched("generate", WORDS, "-o", tmp_path / "a.png", "--model", model, "--width", 384, "--height", 384, "--steps", 1, "--json", *more)
+    print(file, {name: found[name] for name in ("anonymous", "denoise", "decode")}, told)
+    assert told["stages"]["denoise"]["anonymous"] == pytest.approx(found["denoise"], rel=0.1)
+    assert told["anonymous"] == pytest.approx(found["anonymous"], rel=0.1)
 
 
 def test_doctor_knows_flux_1_dev_from_its_headers(tmp_path, full):
@@ -171,8 +218,7 @@ def test_a_step_of_the_real_size(tmp_path, full, file, dtype):
     found = watched("generate", WORDS, "-o", tmp_path / "a.png", "--model", full, "--width", 512, "--height", 512, "--steps", 1, "--json", *more)
     print({"file": file, "dtype": dtype, "told": told} | {name: value for name, value in found.items() if name != "item"}, found["item"]["seconds"])
     assert told["anonymous"] == pytest.approx(found["anonymous"], rel=0.1)
-    # Taking blocks apart leaves gaps in the heap that are not counted: 1.23 GB where 0.90 were told.
-    assert told["stages"]["denoise"]["anonymous"] == pytest.approx(found["denoise"], rel=0.1 if file == "bf16" else 0.35)
+    assert told["stages"]["denoise"]["anonymous"] == pytest.approx(found["denoise"], rel=0.1)
     assert found["anonymous"] < 4 * GIB
 
 

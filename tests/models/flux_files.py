@@ -51,6 +51,24 @@ def to_bfl(state):
     return out
 
 
+XLABS_HINT = {"conv_in": 0, "conv_out": 14} | {f"blocks.{i}": 2 * i + 2 for i in range(6)}
+
+
+def as_xlabs(net):
+    """A ControlNet's tensors under x-labs' names (x-flux: src/flux/controlnet.py): BFL's, with q, k and v in one."""
+    trunk, own = {}, {}
+    for name, tensor in net.state_dict().items():
+        if name.startswith("input_hint_block."):
+            part, _, ending = name.removeprefix("input_hint_block.").rpartition(".")
+            own[f"input_hint_block.{XLABS_HINT[part]}.{ending}"] = tensor
+        elif name.startswith("controlnet_"):
+            own[name.replace("controlnet_x_embedder", "pos_embed_input")] = tensor
+        else:
+            trunk[name] = tensor
+    last = {"norm_out.linear.weight": torch.zeros(2, 1), "norm_out.linear.bias": torch.zeros(2)}  # of a whole transformer
+    return {name: tensor for name, tensor in to_bfl(trunk | last).items() if not name.startswith("final_layer.")} | own
+
+
 def bfl_shapes(width=3072, heads=24, double=19, single=38, inputs=64, outputs=64, text=4096, pooled=768, guidance=True):
     """Names and shapes of BFL's Flux(FluxParams), from its layers' constructors."""
     out = {}

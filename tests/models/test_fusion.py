@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers.models.transformers.transformer_flux")
 
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel  # noqa: E402  (after the skips)
-from flux_files import to_bfl  # noqa: E402
+from flux_files import as_xlabs  # noqa: E402
 from models_probe import relative_error, run  # noqa: E402
 from omini_oracle import Omini, condition_ids, random_adapter  # noqa: E402
 from program import USER_ERROR, resflow  # noqa: E402
@@ -212,24 +212,6 @@ def test_a_control_nets_gradients_equal_pytorchs(tmp_path, checkpoint):
     done = ours(tmp_path, model, inputs, hint, parameters, config, target, checkpoint=checkpoint, rows=1, columns=columns)
     assert relative_error(done["out"], out) < 1e-4
     gradients_agree(done, parameters)
-
-
-XLABS_HINT = {"conv_in": 0, "conv_out": 14} | {f"blocks.{i}": 2 * i + 2 for i in range(6)}
-
-
-def as_xlabs(net):
-    """A ControlNet's tensors under x-labs' names (x-flux: src/flux/controlnet.py): BFL's, with q, k and v in one."""
-    trunk, own = {}, {}
-    for name, tensor in net.state_dict().items():
-        if name.startswith("input_hint_block."):
-            part, _, ending = name.removeprefix("input_hint_block.").rpartition(".")
-            own[f"input_hint_block.{XLABS_HINT[part]}.{ending}"] = tensor
-        elif name.startswith("controlnet_"):
-            own[name.replace("controlnet_x_embedder", "pos_embed_input")] = tensor
-        else:
-            trunk[name] = tensor
-    last = {"norm_out.linear.weight": torch.zeros(2, 1), "norm_out.linear.bias": torch.zeros(2)}  # of a whole transformer
-    return {name: tensor for name, tensor in to_bfl(trunk | last).items() if not name.startswith("final_layer.")} | own
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ from seams import seam_score  # noqa: E402
 WIDTH, HEIGHT, STEPS, GUIDANCE, SEED, LENGTH = 128, 96, 3, 2.5, 7, 24
 CAPTION = "the red lighthouse at dusk"
 RANK = 4
+SIDE, TILE, SECOND = 288, 160, 128  # of a picture in four tiles of 160 px, at 0 and 128
 ATTENTION = ("full", "independent")
 CLOSE = 2 / 255
 PLAIN = ("--scale", 1, "--steps", STEPS, "--guidance", GUIDANCE, "--seed", SEED, "--caption", CAPTION, "--max-sequence-length", LENGTH, "--no-checks",
@@ -54,9 +55,9 @@ class Tiny:
         self.omini = adapter_file(folder / "omini.safetensors", self.adapter, {})
         rng = np.random.default_rng(3)
         small = Image.fromarray(rng.integers(0, 256, (HEIGHT // 8, WIDTH // 4, 3), dtype=np.uint8))
-        self.poor, self.wide = folder / "poor.png", folder / "wide.png"
-        for path, width in ((self.poor, WIDTH), (self.wide, 2 * WIDTH + 32)):  # noisy, so that the remover has something to do
-            smooth = np.asarray(small.resize((width, HEIGHT), Image.BICUBIC)) + rng.normal(0, 40, (HEIGHT, width, 3))
+        self.poor, self.large = folder / "poor.png", folder / "large.png"
+        for path, width, height in ((self.poor, WIDTH, HEIGHT), (self.large, SIDE, SIDE)):  # noisy, so that the remover has something to do
+            smooth = np.asarray(small.resize((width, height), Image.BICUBIC)) + rng.normal(0, 40, (height, width, 3))
             Image.fromarray(smooth.clip(0, 255).astype(np.uint8)).save(path)
 
     def restore(self, source, output, *options, code=0, adapter=True, **more):
@@ -259,25 +260,24 @@ def test_addition_equals_diffusers_with_what_was_trained_merged_in(tmp_path, tin
     assert "condition_embedder.safetensors" in told
 
 
-TILED = ("--tile", 160, "--overlap", 32)
-
-
 def test_tiles_share_one_noise_field_and_leave_no_seam(tmp_path, tiny):
-    """Each tile as the oracle makes it from its own window of the field; where they overlap, both windows hold the same numbers."""
-    item = tiny.restore(tiny.wide, tmp_path / "out.png", *TILED)
-    assert item["result"]["tiles"] == 2
-    second = WIDTH  # 288 wide: tiles of 160 at 0 and 128
-    left, right = noise(tmp_path, 0, width=160), noise(tmp_path, second, width=160)
-    assert torch.equal(left[..., 16:], right[..., :4]) and not torch.equal(left[..., :4], right[..., :4])
-    source, made = pixels(tiny.wide), pixels(tmp_path / "out.png")
-    for x, own, inside in ((0, left, slice(0, 128)), (second, right, slice(160, 288))):
-        shown = source[..., x : x + 160]
-        expected = tiny.sample(tiny.by_sequence(shown, "full"), own)
-        assert difference(made[..., inside], expected[..., inside.start - x : inside.stop - x]) < CLOSE
+    """Each tile as the oracle makes it from its own window of the field; where they overlap, the windows hold the same numbers."""
+    item = tiny.restore(tiny.large, tmp_path / "out.png", "--tile", TILE, "--overlap", 32)
+    assert item["result"]["tiles"] == 4
+    windows = {(y, x): noise(tmp_path, x, y, TILE, TILE) for y in (0, SECOND) for x in (0, SECOND)}
+    assert torch.equal(windows[0, 0][..., 16:], windows[0, SECOND][..., :4]) and torch.equal(windows[0, 0][..., 16:, :], windows[SECOND, 0][..., :4, :])
+    assert len({window.sum().item() for window in windows.values()}) == 4
+    source, made = pixels(tiny.large), pixels(tmp_path / "out.png")
+    own = {0: slice(0, SECOND), SECOND: slice(TILE, SIDE)}  # where a tile stands alone
+    for (y, x), window in windows.items():
+        shown = source[:, y : y + TILE, x : x + TILE]
+        expected = torch.zeros(3, SIDE, SIDE)
+        expected[:, y : y + TILE, x : x + TILE] = tiny.sample(tiny.by_sequence(shown, "full"), window)
+        assert difference(made[:, own[y], own[x]], expected[:, own[y], own[x]]) < CLOSE
     image = (made.permute(1, 2, 0).numpy() * 255).round().astype(int)
-    assert seam_score(image, [128, 160]) < 4
-    image[:, 144:] += 20
-    assert seam_score(image, [144]) > 4  # what a seam would give
+    assert seam_score(image, [SECOND, TILE]) < 4 and seam_score(image.transpose(1, 0, 2), [SECOND, TILE]) < 4
+    image[:, SIDE // 2 :] += 20
+    assert seam_score(image, [SIDE // 2]) > 4  # what a seam would give
 
 
 SEARCHES = ("best-of-n", "greedy", "zero-order", "paths", "rollover", "smc", "resflow")

@@ -1,5 +1,6 @@
 """The OpenAPI document: valid, complete, and what the server really does (schemathesis)."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from program import ROOT
 from served import QUICK
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
@@ -15,6 +17,14 @@ SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 @pytest.fixture(scope="module")
 def document(server):
     return server.get("/openapi.json").json
+
+
+def test_the_reference_is_what_the_server_says_now(document):
+    written = subprocess.run([sys.executable, ROOT / "tools/api_page.py"], input=json.dumps(document), capture_output=True, text=True, check=True).stdout
+    assert (ROOT / "docs/api.md").read_text() == written, "run: curl -s http://127.0.0.1:8188/openapi.json | tools/api_page.py > docs/api.md"
+    for path, methods in document["paths"].items():
+        for method in methods:
+            assert f"### `{method.upper()} {path}`\n" in written
 
 
 def test_the_document_names_every_route_and_option(server, document):

@@ -1,6 +1,7 @@
 #include "resflow/core/memory_use.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
@@ -59,6 +60,14 @@ MemoryUse memory_use() { return {.anonymous = table_bytes("/proc/self/status", "
 int64_t available_memory() {
   const int64_t machine = table_bytes("/proc/meminfo", "MemAvailable:"), group = group_memory();
   return group < 0 ? machine : machine < 0 ? group : std::min(machine, group);
+}
+
+void return_large_blocks() {
+#ifdef __GLIBC__
+  constexpr int kLarge = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLarge);
+  mallopt(M_TRIM_THRESHOLD, kLarge);
+#endif
 }
 
 int64_t parse_bytes(const std::string& text, const std::string& where) {

@@ -22,6 +22,8 @@ struct Request {
   std::string prompt;
   Tensor image;      // where the flow starts, [3, h, w], 0..1, any size; or undefined: from noise
   Tensor reference;  // what Kontext is shown, [3, h, w], 0..1, any size; or undefined. Not both
+  Tensor control;    // what a ControlNet, or a Control model, is shown, [3, h, w], 0..1, any size; or undefined
+  Tensor mask;       // Fill: what of `image` is painted, brighter than half grey, [3, h, w], 0..1, any size; or undefined
 };
 
 struct Generated {
@@ -63,6 +65,8 @@ class Generator {
   Tensor latent_of(const Tensor& image, Size size) const;  // [3, h, w] -> [1, C, H / 8, W / 8], resized
 
   struct Run;  // what all pictures of one call share
+  void show_pictures(Run& run) const;
+  models::FluxInput input_of(const Run& run, const Tensor& tokens, double sigma) const;
   Generated make(const Run& run, int64_t index, const Job& job, const DrawNoise& draw) const;
 
   FluxParts parts_;

@@ -42,7 +42,7 @@ ModelFolder ModelFolder::open(const std::string& model) {
   const Json index = read_json_object(path);
   const auto class_name = index.find("_class_name");
   out.pipeline = class_name != index.end() && class_name->is_string() ? class_name->get<std::string>() : "";
-  const std::vector<std::string> known = {"FluxPipeline", "FluxImg2ImgPipeline", "FluxKontextPipeline"};
+  const std::vector<std::string> known = {"FluxPipeline", "FluxImg2ImgPipeline", "FluxKontextPipeline", "FluxFillPipeline", "FluxControlPipeline"};
   if (std::find(known.begin(), known.end(), out.pipeline) == known.end()) throw_unknown_name("_class_name in " + path.string(), out.pipeline, known);
   for (const char* part : kParts) {
     const auto listed = index.find(part);

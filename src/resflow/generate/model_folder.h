@@ -8,7 +8,7 @@ namespace resflow::generate {
 
 struct ModelFolder {
   // `model` is a folder, or a name that is looked up in Hugging Face's cache (weights/hub_cache.h). Throws UserError: not found, no
-  // model_index.json, a pipeline that is not of FLUX's text-to-image family, a part that the index does not list or that is not there.
+  // model_index.json, a pipeline that is none of those that `resflow generate` runs, a part that the index does not list or that is not there.
   static ModelFolder open(const std::string& model);
 
   std::filesystem::path root;

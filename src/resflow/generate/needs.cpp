@@ -9,17 +9,18 @@
 #include "resflow/core/config_file.h"
 #include "resflow/core/device.h"
 #include "resflow/core/memory_use.h"
+#include "resflow/generate/conditions.h"
+#include "resflow/generate/denoiser_files.h"
 #include "resflow/generate/memory.h"
 #include "resflow/generate/model_folder.h"
 #include "resflow/generate/part_weights.h"
 #include "resflow/generate/text_encoder.h"
 #include "resflow/models/flux/transformer.h"
+#include "resflow/models/fusion/control_net.h"
 #include "resflow/models/tokens.h"
 #include "resflow/nn/allocation_meter.h"
 #include "resflow/nn/layer_stream.h"
 #include "resflow/weights/autoencoder_names.h"
-#include "resflow/weights/flux_names.h"
-#include "resflow/weights/lora_list.h"
 #include "resflow/weights/t5_names.h"
 
 namespace resflow::generate {
@@ -27,8 +28,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What oneDNN's and MKL's code, the threads' stacks and the heap's own gaps take of a CPU's memory beside what is counted: measured.
-constexpr int64_t kRuntime = int64_t{40} << 20;
+// What oneDNN's and MKL's code, the threads' stacks and the gaps between small blocks of the heap (return_large_blocks()) take of a CPU's memory
+// beside what is counted: measured.
+constexpr int64_t kRuntime = int64_t{24} << 20;
 
 // One part in one mode: what its weights take while it is there, and what is allocated beside them while it runs.
 struct PartBytes {
@@ -62,10 +64,9 @@ class Estimate {
     meter_ = const_cast<nn::AllocationMeter*>(&meter);
     Needs out{.device = device_, .dtype = dtype_};
     const PartBytes clip = measure_clip(out.parts), vae = measure_autoencoder(out.parts);
-    open_transformer(out.parts);
     open_t5(out.parts);
     for (const auto mode : {Offload::none, Offload::text, Offload::stream})
-      out.modes.push_back(put_together(mode, clip, measure_t5(mode), vae, measure_transformer(mode)));
+      out.modes.push_back(put_together(mode, clip, measure_t5(mode), vae, measure_control(mode), measure_transformer(mode)));
     return out;
   }
 
@@ -128,32 +129,44 @@ class Estimate {
     const auto latent = [&](Size size) { return at::empty({1, channels_, size.height / reduction_, size.width / reduction_}, on_meta(at::kFloat)); };
     const auto image = [&](Size size) { return at::empty({1, 3, size.height, size.width}, on_meta(at::kFloat)); };
     out.working = allocated_by([&] { model->decode(latent(work_.size)).clamp(0, 1); });
-    if (work_.image) out.encoding = allocated_by([&] { model->encode(image(work_.size)); });
+    open_denoiser_files(parts);
+    if (work_.image || files_->control || files_->beside != Beside::nothing) out.encoding = allocated_by([&] { model->encode(image(work_.size)); });
     if (work_.reference.width > 0) out.encoding = std::max(out.encoding, allocated_by([&] { model->encode(image(work_.reference)); }));
     return out;
   }
 
-  void open_transformer(std::vector<PartNeed>& parts) {
-    const auto config = folder_.part("transformer") / "config.json";
-    config_ = read_config<models::FluxConfig>(config);
-    config_.check(config.string());
-    const fs::path path = options_.transformer.empty() ? folder_.part("transformer") : fs::path(options_.transformer);
-    transformer_file_ = std::make_unique<weights::TensorFile>(weights::flux_as_diffusers(weights::TensorFile::open(path)));
-    parts.push_back(part_of("transformer", path, *transformer_file_));
-    loras_ = weights::open_loras(options_.lora, options_.lora_merge, options_.lora_scope);
-    for (const auto& choice : loras_) parts.push_back(part_of("lora", choice.lora.path, weights::TensorFile::open(choice.lora.path)));
+  void open_denoiser_files(std::vector<PartNeed>& parts) {
+    files_ = std::make_unique<DenoiserFiles>(open_denoiser(options_, folder_, {.channels = channels_, .reduction = reduction_}));
+    parts.push_back(part_of("transformer", files_->path, files_->transformer));
+    for (const auto& choice : files_->loras) parts.push_back(part_of("lora", choice.lora.path, weights::TensorFile::open(choice.lora.path)));
+    if (files_->control) parts.push_back(part_of("controlnet", files_->control_path, files_->control->weights));
+  }
+
+  // The ControlNet, which stays for the step that is measured with the transformer.
+  PartBytes measure_control(Offload mode) {
+    PartBytes out;
+    if (!files_->control) return out;
+    const auto& file = files_->control->weights;
+    control_ = std::make_unique<models::FluxControlNet>(files_->control->config);
+    auto conversion = transformer_conversion(file, device_, dtype_, mode);
+    set_weights(out, weights::footprint(*control_, file, "", conversion));
+    conversion.device = meta();
+    weights::load_strict(*control_, file, "", conversion);
+    if (!on_cpu() && mode == Offload::stream) move_in_turns(out, control_->block_modules());
+    return out;
   }
 
   PartBytes measure_transformer(Offload mode) {
-    models::FluxTransformer model(config_);
-    auto conversion = transformer_conversion(*transformer_file_, device_, dtype_, mode);
+    const auto& file = files_->transformer;
+    models::FluxTransformer model(files_->config);
+    auto conversion = transformer_conversion(file, device_, dtype_, mode);
     PartBytes out;
-    set_weights(out, weights::footprint(model, *transformer_file_, "", conversion));
+    set_weights(out, weights::footprint(model, file, "", conversion));
     conversion.device = meta();
-    weights::load_strict(model, *transformer_file_, "", conversion);
+    weights::load_strict(model, file, "", conversion);
     const int64_t adapters = meter_->live();
     std::set<const nn::Linear*> merged;
-    for (const auto& choice : loras_) {
+    for (const auto& choice : files_->loras) {
       if (choice.use.merge) merge_footprint(model, choice.lora, merged, out);
       weights::attach(model, choice.lora, choice.use);
     }
@@ -194,25 +207,38 @@ class Estimate {
 
   // One evaluation, with what the sampler holds beside it.
   void step(const models::FluxTransformer& model) const {
-    const int64_t side = 2 * reduction_;
+    const auto floats = [](at::IntArrayRef shape) { return at::empty(shape, on_meta(at::kFloat)); };
+    const auto guidance = [&](const models::FluxConfig& config) { return config.guidance_embeds ? floats({work_.batch}) : Tensor(); };
+    const auto& config = files_->config;
+    const int64_t side = kPatch * reduction_, channels = config.token_out();
     const auto tokens = [&](Size size) { return (size.height / side) * (size.width / side); };
     const int64_t length = tokens(work_.size), all = length + (work_.reference.width > 0 ? tokens(work_.reference) : 0);
     const int64_t batch = work_.batch;
-    const Tensor z = at::empty({batch, length, config_.in_channels}, on_meta(at::kFloat));
+    const Tensor z = floats({batch, length, channels});
     models::FluxInput input;
-    input.hidden_states = at::empty({batch, all, config_.in_channels}, on_meta(at::kFloat));
+    input.hidden_states = z;
     input.encoder_hidden_states =
-        at::empty({batch, work_.max_sequence_length, config_.joint_attention_dim}, on_meta(dtype_ == at::kHalf ? at::kFloat : dtype_));
-    input.pooled = at::empty({batch, config_.pooled_projection_dim}, on_meta(at::kFloat));
-    input.timestep = at::empty({batch}, on_meta(at::kFloat));
-    input.img_ids = at::empty({all, 3}, on_meta(at::kFloat));
-    input.txt_ids = at::empty({work_.max_sequence_length, 3}, on_meta(at::kFloat));
-    if (config_.guidance_embeds) input.guidance = at::empty({batch}, on_meta(at::kFloat));
+        at::empty({batch, work_.max_sequence_length, config.joint_attention_dim}, on_meta(dtype_ == at::kHalf ? at::kFloat : dtype_));
+    input.pooled = floats({batch, config.pooled_projection_dim});
+    input.timestep = floats({batch});
+    input.img_ids = floats({length, 3});
+    input.txt_ids = floats({work_.max_sequence_length, 3});
+    Tensor shown;
+    if (control_) {
+      const auto& own = control_->config();
+      shown = own.conditioning_embedding_channels > 0 ? floats({batch, 3, work_.size.height, work_.size.width}) : floats({batch, length, channels});
+      input.guidance = guidance(own.trunk);
+      input.residuals = control_->forward(input, shown, 1, own.num_mode > 0 ? at::empty({batch}, on_meta(at::kLong)) : Tensor());
+    }
+    input.guidance = guidance(config);
+    input.img_ids = floats({all, 3});
+    input.hidden_states = floats({batch, all, files_->token_in});
     const Tensor velocity = model.forward(input).narrow(1, 0, length).to(at::kFloat);
     const Tensor next = z + velocity;
   }
 
-  ModeNeed put_together(Offload mode, const PartBytes& clip, const PartBytes& t5, const PartBytes& vae, const PartBytes& transformer) const {
+  ModeNeed put_together(Offload mode, const PartBytes& clip, const PartBytes& t5, const PartBytes& vae, const PartBytes& control,
+                        const PartBytes& transformer) const {
     const auto base = memory_use();
     ModeNeed out{.mode = mode};
     const auto add = [&](const char* name, std::initializer_list<const PartBytes*> there, int64_t working) {
@@ -230,8 +256,8 @@ class Estimate {
     add("clip", {&clip}, clip.working);
     add("t5", {&t5, &clip_later}, t5.working);
     if (vae.encoding > 0) add("encode", {&vae, &clip_later, &t5_later}, vae.encoding);
-    add("denoise", {&transformer, &vae, &clip_later, &t5_later}, transformer.working + work_.beside);
-    add("decode", {&transformer, &vae, &clip_later, &t5_later}, vae.working + work_.beside);
+    add("denoise", {&transformer, &control, &vae, &clip_later, &t5_later}, transformer.working + work_.beside);
+    add("decode", {&transformer, &control, &vae, &clip_later, &t5_later}, vae.working + work_.beside);
     return out;
   }
 
@@ -241,10 +267,10 @@ class Estimate {
   c10::Device device_;
   c10::ScalarType dtype_;
   nn::AllocationMeter* meter_ = nullptr;
-  models::FluxConfig config_;
   fs::path t5_path_;
-  std::unique_ptr<weights::TensorFile> transformer_file_, t5_file_;
-  std::vector<weights::LoraChoice> loras_;
+  std::unique_ptr<DenoiserFiles> files_;
+  std::unique_ptr<models::FluxControlNet> control_;  // or none
+  std::unique_ptr<weights::TensorFile> t5_file_;
   int64_t channels_ = 0, reduction_ = 1;
 };
 

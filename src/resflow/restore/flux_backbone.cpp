@@ -59,7 +59,14 @@ FluxBackbone::FluxBackbone(const ModelOptions& options)
     : options_(options.flux),
       parts_(model_of(options), options.flux.memory),
       files_(open_condition(options.flux, parts_.loras())),
-      fingerprint_(fingerprint_of(parts_, files_)) {}
+      fingerprint_(fingerprint_of(parts_, files_)) {
+  if (parts_.files().beside != generate::Beside::nothing)
+    throw_user_error({.where = options.model,
+                      .problem = "a model that is shown a picture beside the latent",
+                      .wanted = "a plain FLUX.1 transformer (dev, schnell), and no adapter that widens x_embedder",
+                      .got = parts_.files().beside == generate::Beside::fill ? "a Fill model" : "a Control model, or its adapter",
+                      .hint = "`resflow generate` runs it"});
+}
 
 Defaults FluxBackbone::defaults() const {
   const int64_t steps = parts_.config().guidance_embeds ? kStepsWithGuidance : kStepsWithout;

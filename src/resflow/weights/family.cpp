@@ -17,6 +17,7 @@ constexpr std::string_view kNone = "no command yet";
 constexpr std::string_view kFlux = "`resflow generate` (docs/flux.md), `resflow convert` (docs/weights-files.md)";
 constexpr std::string_view kText = "`resflow generate` (docs/flux.md)";
 constexpr std::string_view kLora = "`resflow generate --lora` (docs/lora.md)";
+constexpr std::string_view kControl = "`resflow generate --control` (docs/flux.md), `resflow convert` (docs/fusion.md)";
 constexpr std::string_view kReward = "a judge of `resflow restore --search` (docs/rewards.md)";
 constexpr std::string_view kMetric = "a measure of `resflow eval` (docs/metrics.md)";
 
@@ -30,8 +31,8 @@ constexpr std::array<Rule, 28> kRules = {{
     {{"resflow-shard", "pictures to train on", "`resflow train`"}, ""},  // by its metadata
     {{"flux-transformer", "FLUX's transformer, diffusers' naming", kFlux}, "single_transformer_blocks.0.attn.to_q.weight", "", "lora"},
     {{"flux-transformer", "FLUX's transformer, BFL's naming", kFlux}, "double_blocks.0.img_attn.qkv.weight", "single_blocks.", "lora"},
-    {{"flux-controlnet", "a ControlNet for FLUX, diffusers' naming", kNone}, "controlnet_blocks.0.weight", "transformer_blocks."},
-    {{"flux-controlnet", "a ControlNet for FLUX, x-labs' naming", kNone}, "controlnet_blocks.0.weight", "double_blocks."},
+    {{"flux-controlnet", "a ControlNet for FLUX, diffusers' naming", kControl}, "controlnet_blocks.0.weight", "transformer_blocks."},
+    {{"flux-controlnet", "a ControlNet for FLUX, x-labs' naming", kControl}, "controlnet_blocks.0.weight", "double_blocks."},
     {{"t5-encoder", "T5's encoder, transformers' naming", kText}, "encoder.block.0.layer.0.SelfAttention.q.weight"},
     {{"t5-encoder", "T5's encoder, llama.cpp's naming", kText}, "enc.blk.0.attn_q.weight"},
     {{"clip", "CLIP, both towers", kReward}, "text_model.encoder.layers.0.mlp.fc1.weight", "vision_model."},

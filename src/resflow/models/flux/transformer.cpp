@@ -40,17 +40,7 @@ Tensor FluxTransformer::forward(const FluxInput& input) const {
 
 void FluxTransformer::stream_blocks(c10::Device device) {
   trunk_.stream_blocks(device);
-  if (device.is_cpu()) return;
-  for (const auto& tensor : named_parameters()) {
-    if (tensor.name.find("transformer_blocks.") != std::string::npos) continue;
-    if (tensor.slot->defined()) *tensor.slot = tensor.slot->to(device);
-    if (tensor.quantised != nullptr && tensor.quantised->defined()) tensor.quantised->to(device, tensor.quantised->dtype);
-  }
-  for (const auto& [name, module] : named_modules())
-    if (auto* linear = dynamic_cast<nn::Linear*>(module))
-      for (auto& delta : linear->loras)
-        for (Tensor* tensor : {&delta.down, &delta.up, &delta.bias})
-          if (tensor->defined()) *tensor = tensor->to(device);
+  if (!device.is_cpu()) move_beside_blocks(*this, device);
 }
 
 FluxCondition FluxTransformer::prepare(FluxCondition condition, const Tensor& pooled) const {

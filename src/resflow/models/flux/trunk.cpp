@@ -36,6 +36,19 @@ FluxSingleBlock::Tokens run(const FluxSingleBlock& block, const FluxSingleBlock:
 
 }  // namespace
 
+void move_beside_blocks(const nn::Module& model, c10::Device device) {
+  for (const auto& tensor : model.named_parameters()) {
+    if (tensor.name.find("transformer_blocks.") != std::string::npos) continue;
+    if (tensor.slot->defined()) *tensor.slot = tensor.slot->to(device);
+    if (tensor.quantised != nullptr && tensor.quantised->defined()) tensor.quantised->to(device, tensor.quantised->dtype);
+  }
+  for (const auto& [name, module] : model.named_modules())
+    if (auto* linear = dynamic_cast<nn::Linear*>(module))
+      for (auto& delta : linear->loras)
+        for (Tensor* tensor : {&delta.down, &delta.up, &delta.bias})
+          if (tensor->defined()) *tensor = tensor->to(device);
+}
+
 FluxTrunk::FluxTrunk(nn::Module& model, const FluxConfig& config)
     : config_(config),
       time_text_embed_(model, "time_text_embed", config),

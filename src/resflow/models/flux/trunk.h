@@ -44,6 +44,9 @@ struct FluxInput {
   bool checkpoint = false;  // where gradients are wanted: keep each block's inputs alone (nn/checkpoint.h)
 };
 
+// Of a model whose blocks come to `device` in turns: everything else of it, adapters too, moves there.
+void move_beside_blocks(const nn::Module& model, c10::Device device);
+
 class FluxTrunk {
  public:
   FluxTrunk(nn::Module& model, const FluxConfig& config);

@@ -40,6 +40,11 @@ FluxControlNet::FluxControlNet(const FluxControlConfig& config)
   add(controlnet_single_blocks_, "controlnet_single_blocks", config.trunk.num_single_layers);
 }
 
+void FluxControlNet::stream_blocks(c10::Device device) {
+  trunk_.stream_blocks(device);
+  if (!device.is_cpu()) move_beside_blocks(*this, device);
+}
+
 FluxResiduals FluxControlNet::forward(const FluxInput& input, const Tensor& control, double scale, const Tensor& mode) const {
   TORCH_CHECK(mode.defined() == controlnet_mode_embedder_.has_value(),
               controlnet_mode_embedder_ ? "ControlNet: this one is told the kind of control" : "ControlNet: this one knows one kind of control");

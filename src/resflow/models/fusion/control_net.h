@@ -48,6 +48,10 @@ class FluxControlNet : public nn::Module {
   // picture, [B, 3, H, W], -1..1. mode: which kind of control, int64 [B]; undefined where the model knows one. scale: strength.
   FluxResiduals forward(const FluxInput& input, const Tensor& control, double scale = 1, const Tensor& mode = {}) const;
 
+  // The blocks come to `device` in turns from now on; everything else moves there. Bind on the CPU before.
+  void stream_blocks(c10::Device device);
+  std::vector<nn::Module*> block_modules() const { return trunk_.block_modules(); }  // in the order in which they run
+
   const FluxControlConfig& config() const { return config_; }
 
  private:
