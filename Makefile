@@ -92,4 +92,4 @@ train-compact: setup-train
 	@tools/train_compact.sh
 
 clean:
-	rm -rf build build-dev build-asan build-lint demo
+	rm -rf build build-dev build-asan build-fuzz build-lint demo

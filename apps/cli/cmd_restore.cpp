@@ -8,6 +8,7 @@
 #include "resflow/core/log.h"
 #include "resflow/restore/batch.h"
 #include "resflow/restore/journal.h"
+#include "resflow/restore/model_name.h"
 #include "resflow/restore/trace_files.h"
 #include "resflow/restore/watch.h"
 
@@ -118,6 +119,7 @@ int run(const CLI::App& app, State& state) {
     if (format != "auto" && format != image::format_of_extension(state.output))
       throw_user_error({.where = state.output, .problem = "--format and the file's extension disagree", .wanted = "." + format, .got = state.output});
   }
+  restore::prepare_memory(state.model);
   const restore::Restorer restorer(state.model);
   restorer.check(state.batch.restore);
   if (!state.like.empty()) check_same_model(state, restorer);

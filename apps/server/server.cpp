@@ -6,6 +6,7 @@
 
 #include "resflow/captioning/captioner.h"
 #include "resflow/core/error.h"
+#include "resflow/restore/model_name.h"
 #include "server/openapi.h"
 #include "server/routes.h"
 
@@ -22,6 +23,7 @@ void serve(const ServeOptions& options, const restore::ModelOptions& model, cons
   Listener listener(options.max_connections);
   const int port = listener.bind(options.host, static_cast<int>(options.port));  // before the model: it takes longer to load
   const std::filesystem::path data = options.data.empty() ? default_data_folder() : std::filesystem::path(options.data);
+  restore::prepare_memory(model);
   JobService jobs(options, data, std::make_unique<restore::Restorer>(model), std::move(captioner));
 
   std::vector<Route> routes;

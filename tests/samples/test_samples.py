@@ -240,6 +240,15 @@ def test_a_damaged_picture_does_not_stop_the_packing(model, scenes, tmp_path):
     assert f"1 of 4 pictures failed:\n  {tmp_path}/in/good/tall.png" in done.stderr
 
 
+def test_a_shard_that_ends_within_a_poor_picture_gives_what_stands_before(model, scenes, tmp_path):
+    given = as_tar(tmp_path, scenes)  # in the order of the names: the last is "wider", its poor picture the last member
+    data = given[0].read_bytes()
+    given[0].write_bytes(data[: data.rindex(b"wider.poor.png") + 512 + 100])
+    done = resflow("pack-latents", *given, "--model", model[1], "-o", tmp_path / "l.safetensors", "--size", 64, *PLACE, code=SOME_FAILED)
+    assert load_file(tmp_path / "l.safetensors")["latents"].shape[0] == 3
+    assert "shard.tar" in done.stderr.split("pictures failed:\n")[1] and "the rest is lost" in done.stderr
+
+
 def test_what_is_wrong_with_latents_is_told_first(model, scenes, tmp_path):
     write_tar(tmp_path / "shard.tar", {"a.png": encoded(scenes["wide"][0])})
     for options, said in (([], "no poor picture of that name"), (["--buckets", "--bucket-step", 24], "multiple of 16"), (["--size", 32, "--buckets"], "no larger than size")):

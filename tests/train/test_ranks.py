@@ -195,11 +195,16 @@ def test_the_first_rank_alone_records(tiny, tmp_path):
     assert steps[0] == steps[1] == [1, 2, 2, 3, 4, 4]
 
 
+def test_the_first_rank_alone_is_profiled(tiny, tmp_path):
+    (_, said), (_, other) = run_ranks("train", tiny.config, "--steps", "25", "--output", tmp_path / "run", own={0: ["--profile", tmp_path / "a.json"], 1: ["--profile", tmp_path / "b.json"]})
+    assert "profile of 4 steps" in said and "profile" not in other
+    assert (tmp_path / "a.json").exists() and not (tmp_path / "b.json").exists()
+
+
 def test_one_rank_under_torchrun_is_a_plain_run(tiny, tmp_path):
     resflow("train", tiny.config, "--output", tmp_path / "plain")
     resflow("train", tiny.config, "--output", tmp_path / "one", env=os.environ | {"WORLD_SIZE": "1", "RANK": "0"})
-    for name in ("weights.safetensors",):
-        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert (tmp_path / "plain/weights.safetensors").read_bytes() == (tmp_path / "one/weights.safetensors").read_bytes()
     assert losses(tmp_path / "plain") == losses(tmp_path / "one")
 
 

@@ -19,6 +19,7 @@ Tensor in_two_passes(const Tensor& image, Size size, bool eight_bits) {
 }  // namespace
 
 Tensor fitted(const Tensor& image, Size size) {
+  check_shape(image, "3 H W", "image");
   if (image.size(1) == size.height && image.size(2) == size.width) return image;
   return in_two_passes(image, size, false);
 }

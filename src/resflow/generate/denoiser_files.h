@@ -1,7 +1,9 @@
 // What predicts the velocity, as it is on the disk: the transformer, its adapters and a ControlNet.
 #pragma once
 
+#include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "resflow/generate/model_folder.h"

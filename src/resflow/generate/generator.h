@@ -1,4 +1,5 @@
-// Pictures of texts: FLUX.1 from a diffusers folder, number for number diffusers' FluxPipeline, FluxImg2ImgPipeline and FluxKontextPipeline.
+// Pictures of texts: FLUX.1 from a diffusers folder, number for number diffusers' FluxPipeline, FluxImg2ImgPipeline, FluxKontextPipeline,
+// FluxControlNetPipeline, FluxControlPipeline and FluxFillPipeline.
 //
 // In which type what is computed: the text's vector (CLIP), the noise levels, the latent between the steps and the timestep and guidance that are
 // embedded in float32; T5 and the transformer in ModelOptions::dtype, T5 never in float16; the autoencoder in float32, but in bf16 on a GPU that
@@ -23,7 +24,7 @@ struct Request {
   Tensor image;      // where the flow starts, [3, h, w], 0..1, any size; or undefined: from noise
   Tensor reference;  // what Kontext is shown, [3, h, w], 0..1, any size; or undefined. Not both
   Tensor control;    // what a ControlNet, or a Control model, is shown, [3, h, w], 0..1, any size; or undefined
-  Tensor mask;       // Fill: what of `image` is painted, brighter than half grey, [3, h, w], 0..1, any size; or undefined
+  Tensor mask;       // Fill: what of `image` is painted, half grey or brighter, [3, h, w], 0..1, any size; or undefined
 };
 
 struct Generated {

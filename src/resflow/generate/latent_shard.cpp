@@ -135,7 +135,8 @@ WrittenShards write_latent_shards(const std::filesystem::path& path, const Sampl
     }
     job.report({.stage = "encode", .done = ++done, .of = count});
   });
-  if (rows.empty()) throw_user_error({.where = path.string(), .problem = "no picture could be read", .got = out.failed.front().second});
+  if (rows.empty())
+    throw_user_error({.where = path.string(), .problem = "no picture could be read", .got = out.failed.empty() ? "" : out.failed.front().second});
   for (const auto& [bucket, of] : rows) {
     const auto shard = shard_path(path, bucket, options.buckets);
     weights::write_safetensors(shard,

@@ -34,8 +34,7 @@ struct MemoryOptions {
   static void fields(Self& o, Visitor&& visit) {
     visit("offload", o.offload,
           "What is kept in memory: all that was loaded (none), all but the text encoders (text), or a block of the transformer at a time (stream); "
-          "auto "
-          "= the first of the last two that fits, on a CPU stream",
+          "auto = the first of the last two that fits, on a CPU stream",
           OneOf{{"auto", "none", "text", "stream"}});
     visit("max_vram", o.max_vram, "Most memory to take, as in 12G: of the GPU, or on a CPU anonymous memory; empty = what is free");
   }

@@ -65,8 +65,10 @@ class Estimate {
     Needs out{.device = device_, .dtype = dtype_};
     const PartBytes clip = measure_clip(out.parts), vae = measure_autoencoder(out.parts);
     open_t5(out.parts);
-    for (const auto mode : {Offload::none, Offload::text, Offload::stream})
-      out.modes.push_back(put_together(mode, clip, measure_t5(mode), vae, measure_control(mode), measure_transformer(mode)));
+    for (const auto mode : {Offload::none, Offload::text, Offload::stream}) {
+      const PartBytes t5 = measure_t5(mode), control = measure_control(mode);  // the ControlNet first: the transformer's step runs it
+      out.modes.push_back(put_together(mode, clip, t5, vae, control, measure_transformer(mode)));
+    }
     return out;
   }
 

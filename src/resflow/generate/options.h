@@ -27,8 +27,7 @@ struct ModelOptions {
     visit("vae", o.vae, "Other weights for the folder's autoencoder");
     visit("control", o.control,
           "A ControlNet beside the transformer: a diffusers folder, its name in Hugging Face's cache, or a single file of diffusers or x-labs; it is "
-          "shown "
-          "--control-image");
+          "shown --control-image");
     visit("lora", o.lora, "Adapters of the transformer: FILE or FILE:SCALE, several with commas or by naming the option again");
     visit("lora_merge", o.lora_merge, "Add adapters to copies of the weights instead of computing them beside");
     visit("lora_scope", o.lora_scope, "Tokens that adapters act on: as each file says, every one, or a condition image's alone",

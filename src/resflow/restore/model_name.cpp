@@ -1,7 +1,9 @@
 #include "resflow/restore/model_name.h"
 
 #include "resflow/core/data_path.h"
+#include "resflow/core/device.h"
 #include "resflow/core/error.h"
+#include "resflow/core/memory_use.h"
 #include "resflow/weights/hub_cache.h"
 
 namespace resflow::restore {
@@ -18,10 +20,19 @@ NamedModel find_model(const std::string& name) {
                     .got = name});
 }
 
+void prepare_memory(const ModelOptions& options) {
+  if (find_model(options.model).family == Family::flux && parse_device(options.device).is_cpu()) return_large_blocks();
+}
+
 std::vector<std::filesystem::path> model_files(const ModelOptions& options) {
   std::vector<std::filesystem::path> out = {find_model(options.model).path};
-  for (const auto& more : {options.flux.adapter, options.flux.control, options.flux.transformer})
-    if (!more.empty() && std::filesystem::exists(more)) out.emplace_back(more);
+  const auto& flux = options.flux;
+  std::vector<std::string> named = {flux.adapter, flux.control, flux.transformer, flux.t5, flux.vae, flux.preview_vae};
+  named.insert(named.end(), flux.lora.begin(), flux.lora.end());
+  for (const auto& more : named) {
+    const auto file = std::filesystem::exists(more) ? more : more.substr(0, more.rfind(':'));  // an adapter's scale may stand behind it
+    if (!file.empty() && std::filesystem::exists(file)) out.emplace_back(file);
+  }
   return out;
 }
 

@@ -20,6 +20,10 @@ struct NamedModel {
 // there.
 NamedModel find_model(const std::string& name);
 
+// A program's, before its Restorer: on a CPU FLUX's freed tensors go back to the system, which its memory is planned by (core/memory_use.h). It acts
+// on the whole process.
+void prepare_memory(const ModelOptions& options);
+
 // The files and folders that a Restorer of these options reads first: a newer one is another model. Throws UserError.
 std::vector<std::filesystem::path> model_files(const ModelOptions& options);
 

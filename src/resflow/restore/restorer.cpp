@@ -23,7 +23,7 @@ namespace {
 
 constexpr double kMostPixels = 1e9;
 constexpr int64_t kMultiple = 16;  // of a tile's sides
-constexpr int64_t kUsualTile = 512, kSmallestTile = 128;
+constexpr int64_t kSmallestTile = 128;
 
 // A tile of [3, h, w] of the result, of `picture` enlarged (or made smaller) to the result's size; beyond its edge it is padded. -> [1, 3, h, w]
 Tensor tile_of(const Tensor& picture, Size size, const image::Tile& tile, image::Kernel kernel) {
@@ -47,6 +47,15 @@ void check_compact(const ModelOptions& options) {
 
 bool constant(const Tensor& plane) { return plane.min().item<float>() == plane.max().item<float>(); }
 
+void check_overlap(int64_t tile, int64_t overlap) {
+  if (tile / kMultiple > image::padded_size(overlap, kMultiple) / kMultiple) return;
+  throw_user_error({.where = "restore",
+                    .problem = "--tile is too small for --overlap",
+                    .wanted = fmt::format("a tile of more than {} px", overlap + kMultiple - 1),
+                    .got = std::to_string(tile),
+                    .hint = "Raise --tile or lower --overlap"});
+}
+
 }  // namespace
 
 void check_options(const RestoreOptions& options) {
@@ -58,13 +67,7 @@ void check_options(const RestoreOptions& options) {
                       .problem = "is out of range",
                       .wanted = fmt::format("[{}, 8192], or 0", kSmallestTile),
                       .got = std::to_string(options.tile)});
-  const int64_t tile = options.tile > 0 ? options.tile : kUsualTile;
-  if (tile / kMultiple <= image::padded_size(options.overlap, kMultiple) / kMultiple)
-    throw_user_error({.where = "restore",
-                      .problem = "--tile is too small for --overlap",
-                      .wanted = fmt::format("a tile of more than {} px", options.overlap + kMultiple - 1),
-                      .got = std::to_string(tile),
-                      .hint = "Raise --tile or lower --overlap"});
+  if (options.tile > 0) check_overlap(options.tile, options.overlap);
 }
 
 Size target_size(const RestoreOptions& options, Size source) {
@@ -141,6 +144,11 @@ Restored Restorer::restore(const image::Picture& source, const RestoreOptions& o
   Restored made = restore_once(source, options, search, job, watch);
   assure(source, options, made, [&](const RestoreOptions& safer) { return restore_once(source, safer, {}, job, {}); });
   return made;
+}
+
+void Restorer::check(const RestoreOptions& options) const {
+  backbone_->check(options);
+  if (options.tile == 0) check_overlap(defaults().tile, options.overlap);
 }
 
 Restorer::Plan Restorer::plan_of(const image::Picture& source, const RestoreOptions& options, const search::SearchOptions& search) const {

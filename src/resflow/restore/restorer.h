@@ -71,7 +71,7 @@ class Restorer {
   void prepare(const search::SearchOptions& search, const std::string& caption) const;
 
   // Throws UserError where an option is not the model's.
-  void check(const RestoreOptions& options) const { backbone_->check(options); }
+  void check(const RestoreOptions& options) const;
   // What the model asks for where the options leave it open.
   Defaults defaults() const { return backbone_->defaults(); }
   std::string name() const { return backbone_->name(); }

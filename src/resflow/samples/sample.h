@@ -28,7 +28,7 @@ struct Reading {
   bool pixels = true;  // false: names and texts alone are wanted, and no picture's bytes are read; `pixels` and `poor` may not be called
 };
 
-// Whether `path` is a tar shard (.tar, .tar.gz, .tgz, .tar.zst) or a list (.jsonl), by its name.
+// Whether `path` is a tar shard (.tar, .tar.gz, .tgz, .tar.zst, .tar.xz) or a list (.jsonl), by its name.
 bool is_sample_file(const std::string& path);
 
 // Calls take() for each sample of `inputs`, in order; a Sample's functions may be called until it returns. Inputs:

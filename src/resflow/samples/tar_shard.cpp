@@ -140,6 +140,11 @@ class Shard {
     }
     std::string bytes;
     if ((text || reading_.pixels) && !read(size, bytes)) {
+      if (picture) {  // half a sample is none
+        picture_.clear();
+        poor_.clear();
+        text_.reset();
+      }
       damaged();
       return false;
     }

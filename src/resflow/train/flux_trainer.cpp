@@ -203,6 +203,8 @@ TrainResult FluxRun::train(const Job& job) {
 TrainResult train_flux(const TrainOptions& options, Ranks& ranks, const Job& job) {
   check_fields(options);
   if (options.minutes > 0) throw_user_error({.where = "train", .problem = "task flux-lora does not end by `minutes`", .wanted = "`steps`"});
+  if (!options.profile.empty())
+    throw_user_error({.where = "train", .problem = "task flux-lora records no `profile`", .wanted = "task dr, flow or iqa"});
   return FluxRun(options, ranks).train(job);
 }
 

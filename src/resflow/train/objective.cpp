@@ -95,7 +95,7 @@ constexpr double kTypicalMix = 0.75;  // of the teacher's picture in validation'
 // are worked on, their number is made one of a few: the last one stands in for those that are wanting, and what comes of these is left out again.
 std::vector<int64_t> rounded_up(std::vector<int64_t> places, const Tensor& batch) {
   if (batch.is_cpu() || places.empty()) return places;
-  const auto step = static_cast<size_t>(std::max<int64_t>(batch.size(0) / 4, 1));
+  const auto step = static_cast<size_t>((batch.size(0) + 3) / 4);  // four numbers at most
   places.resize((places.size() + step - 1) / step * step, places.back());
   return places;
 }

@@ -16,7 +16,9 @@ struct RankOptions {
   static void fields(Self& o, Visitor&& visit) {
     visit("backend", o.backend, "What carries gradients between the ranks of a run under torchrun: gloo, or nccl (a GPU each); auto = nccl on GPUs",
           OneOf{{"auto", "gloo", "nccl"}});
-    visit("timeout", o.timeout, "Seconds that a rank waits for the others before it gives up; a validation, which the first does alone, must fit in",
+    visit("timeout", o.timeout,
+          "Seconds that a rank waits for the others before it gives up; what one does alone, a validation or the "
+          "packing of pictures, must fit in",
           Range{1, 1e6});
     visit("bucket", o.bucket, "Megabytes of gradients that travel at a time, while the backward pass goes on", Range{1e-3, 1e4});
   }

@@ -55,4 +55,9 @@ RankPlace rank_place() {
   return place;
 }
 
+std::optional<int64_t> gpu_of(const std::string& device, int64_t local, int64_t gpus) {
+  if (device.find(':') != std::string::npos) return std::nullopt;
+  return local % gpus;
+}
+
 }  // namespace resflow::train

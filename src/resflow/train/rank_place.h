@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace resflow::train {
@@ -20,5 +21,9 @@ struct RankPlace {
 // From WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT, TORCHELASTIC_USE_AGENT_STORE and TORCHELASTIC_RESTART_COUNT, as
 // torch.distributed's "env://" reads them. One rank where there is no WORLD_SIZE. Throws UserError where they are not whole.
 RankPlace rank_place();
+
+// The GPU of a rank: the one of its own number among the machine's, in turns where there are fewer. None where the device's name has a number
+// already ("cuda:1"): that one is meant.
+std::optional<int64_t> gpu_of(const std::string& device, int64_t local, int64_t gpus);
 
 }  // namespace resflow::train

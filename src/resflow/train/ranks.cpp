@@ -68,14 +68,16 @@ std::string chosen_backend(const std::string& wanted, c10::Device device) {
 
 c10::Device device_of(const TrainOptions& options, const RankPlace& place) {
   const c10::Device device = parse_device(options.device);
-  if (place.count == 1 || !device.is_cuda() || device.has_index()) return device;
+  if (place.count == 1 || !device.is_cuda()) return device;
   const auto gpus = static_cast<int64_t>(at::detail::getCUDAHooks().deviceCount());
-  if (place.local >= gpus && options.ranks.backend != "gloo")
+  const auto gpu = gpu_of(options.device, place.local, gpus);
+  if (!gpu) return device;
+  if (place.local >= gpus && chosen_backend(options.ranks.backend, device) == "nccl")
     throw_user_error({.where = "train",
                       .problem = "more ranks than GPUs on this machine",
                       .wanted = fmt::format("{} at most", gpus),
                       .hint = "Start fewer with --nproc-per-node, or let them share with --ranks.backend gloo"});
-  return {c10::kCUDA, static_cast<c10::DeviceIndex>(place.local % gpus)};
+  return {c10::kCUDA, static_cast<c10::DeviceIndex>(*gpu)};
 }
 
 Backend make_backend(const std::string& name, const Store& store, const RankPlace& place, std::chrono::milliseconds timeout) {
@@ -97,7 +99,7 @@ Backend make_backend(const std::string& name, const Store& store, const RankPlac
 Json must_agree(const TrainOptions& options, const std::string& backend) {
   Json all = fields_to_json(options);
   for (const char* own : {"output", "data", "validation", "validation_network", "remover", "flow", "init_from", "feature_network", "teacher",
-                          "device", "workers", "loaders"})
+                          "device", "workers", "loaders", "profile"})
     all.erase(own);
   for (const char* own : {"model", "autoencoder"}) all["flux"].erase(own);
   all["ranks"]["backend"] = backend;

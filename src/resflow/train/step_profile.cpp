@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "resflow/core/error.h"
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
 
@@ -29,6 +30,7 @@ void StepProfile::next_step() {
   if (step_ == kFirst) {
     profiler::prepareProfiler(config, activities(device_));
     profiler::enableProfiler(config, activities(device_));
+    recording_ = true;
   } else {
     write();
   }
@@ -43,10 +45,16 @@ void StepProfile::end() {
   }
 }
 
-void StepProfile::write() const {
+StepProfile::~StepProfile() {
+  if (recording_) profiler::disableProfiler();
+}
+
+void StepProfile::write() {
   const auto result = profiler::disableProfiler();
+  recording_ = false;
   if (!path_.parent_path().empty()) create_folder(path_.parent_path());
   result->save(path_.string());
+  if (!std::filesystem::exists(path_)) throw_user_error({.where = path_.string(), .problem = "the profile cannot be written"});
   log_info("profile of " + std::to_string(kSteps) + " steps: " + path_.string());
 }
 

@@ -13,8 +13,11 @@ namespace resflow::train {
 class StepProfile {
  public:
   StepProfile(std::filesystem::path path, c10::Device device) : path_(std::move(path)), device_(device) {}
+  ~StepProfile();  // a run that ends within the recorded steps ends the recording
+  StepProfile(const StepProfile&) = delete;
+  StepProfile& operator=(const StepProfile&) = delete;
 
-  // Before each step of the sitting. The file is there once the last recorded step is done.
+  // Before each step of the sitting. The file is there once the last recorded step is done. Throws UserError where it cannot be written.
   void next_step();
   // After the last step: says so where there were too few.
   void end();
@@ -22,10 +25,11 @@ class StepProfile {
   static constexpr int64_t kFirst = 21, kSteps = 4;
 
  private:
-  void write() const;
+  void write();
   std::filesystem::path path_;
   c10::Device device_;
   int64_t step_ = 0;
+  bool recording_ = false;
 };
 
 }  // namespace resflow::train

@@ -8,7 +8,10 @@ namespace resflow::train {
 Teacher::Teacher(const std::string& path, c10::Device device, c10::ScalarType dtype)
     : network_(models::load_remover_network(weights::TensorFile::open(path), device, dtype)) {
   if (kMargin % scale() != 0 || network_->multiple() != 1)
-    throw_user_error({.where = "train", .problem = path + ": the teacher's scale does not suit", .wanted = "x4", .got = network_->architecture()});
+    throw_user_error({.where = "train",
+                      .problem = path + ": this network cannot teach",
+                      .wanted = "an enlarger of Real-ESRGAN's",
+                      .got = network_->architecture()});
 }
 
 Batch Teacher::teach(Batch batch) const {

@@ -200,7 +200,7 @@ TrainResult Run::train(const Job& job) {
   BatchLoader loader(dataset, {options_.batch, share_.from, share_.to}, step_, options_.loaders, device_.is_cuda());
   auto mark = std::chrono::steady_clock::now(), tick = mark;
   int64_t mark_step = step_;
-  StepProfile profile(options_.profile, device_);
+  StepProfile profile(ranks_.first() ? options_.profile : "", device_);  // one file: the first rank's
   while (progress() < 1) {
     profile.next_step();
     Batch batch = loader.next();

@@ -14,10 +14,10 @@ struct Rule {
 };
 
 constexpr std::string_view kNone = "no command yet";
-constexpr std::string_view kFlux = "`resflow generate` (docs/flux.md), `resflow convert` (docs/weights-files.md)";
-constexpr std::string_view kText = "`resflow generate` (docs/flux.md)";
-constexpr std::string_view kLora = "`resflow generate --lora` (docs/lora.md)";
-constexpr std::string_view kControl = "`resflow generate --control` (docs/flux.md), `resflow convert` (docs/fusion.md)";
+constexpr std::string_view kFlux = "`resflow generate`, `resflow restore --model` (docs/flux.md), `resflow convert` (docs/weights-files.md)";
+constexpr std::string_view kText = "`resflow generate`, `resflow restore` (docs/flux.md)";
+constexpr std::string_view kLora = "`resflow generate --lora`, `resflow restore --adapter` or `--lora` (docs/lora.md)";
+constexpr std::string_view kControl = "`resflow generate --control`, `resflow restore --control` (docs/flux.md), `resflow convert` (docs/fusion.md)";
 constexpr std::string_view kReward = "a judge of `resflow restore --search` (docs/rewards.md)";
 constexpr std::string_view kMetric = "a measure of `resflow eval` (docs/metrics.md)";
 
@@ -46,7 +46,10 @@ constexpr std::array<Rule, 28> kRules = {{
     {{"clip", "CLIP, OpenAI's naming", kReward}, "visual.conv1.weight", "transformer.resblocks."},
     {{"autoencoder", "AutoencoderKL, diffusers' naming", kFlux}, "decoder.up_blocks.0.resnets.0.conv1.weight"},
     {{"autoencoder", "AutoencoderKL, BFL's naming", kFlux}, "decoder.up.0.block.0.conv1.weight"},
-    {{"autoencoder-tiny", "AutoencoderTiny (TAEF1)", kNone}, "decoder.layers.0.weight", "encoder.layers.", "text_model"},
+    {{"autoencoder-tiny", "AutoencoderTiny (TAEF1)", "`resflow restore --preview-vae` (docs/flux.md)"},
+     "decoder.layers.0.weight",
+     "encoder.layers.",
+     "text_model"},
     {{"lora", "a LoRA, PEFT's naming", kLora}, ".lora_A.weight", "", "qkv.lora_A"},
     {{"lora", "a LoRA, kohya's naming", kLora}, ".lora_down.weight", "lora_"},
     {{"lora", "a LoRA, x-labs' naming", kLora}, ".down.weight", "processor.qkv_lora"},

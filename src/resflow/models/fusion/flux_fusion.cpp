@@ -14,15 +14,12 @@ namespace {
 // A ControlNet's blocks may be fewer and its heads others; what it shares with the transformer may not.
 void check_control(const FluxConfig& flux, const FluxControlConfig& control) {
   const FluxConfig& trunk = control.trunk;
-  const auto words = [](int64_t width, int64_t text, int64_t pooled) { return fmt::format("{} wide, texts of {} and {}", width, text, pooled); };
-  const bool tokens = control.conditioning_embedding_channels > 0 || trunk.in_channels == flux.in_channels;
-  if (tokens && trunk.width() == flux.width() && trunk.joint_attention_dim == flux.joint_attention_dim &&
-      trunk.pooled_projection_dim == flux.pooled_projection_dim)
-    return;
-  throw_user_error({.where = "ControlNet",
-                    .problem = "it was made for another transformer",
-                    .wanted = words(flux.width(), flux.joint_attention_dim, flux.pooled_projection_dim),
-                    .got = words(trunk.width(), trunk.joint_attention_dim, trunk.pooled_projection_dim)});
+  const auto words = [](const FluxConfig& config) {
+    return fmt::format("width {}, tokens of {}, texts of {} and {}", config.width(), config.in_channels, config.joint_attention_dim,
+                       config.pooled_projection_dim);
+  };
+  if (words(trunk) == words(flux)) return;
+  throw_user_error({.where = "ControlNet", .problem = "it was made for another transformer", .wanted = words(flux), .got = words(trunk)});
 }
 
 Tensor for_batch(const Tensor& tensor, int64_t batch) {
