@@ -28,6 +28,23 @@ TEST_CASE("stochastic steps keep the data's law, in both coordinates") {
   }
 }
 
+// Euler-Maruyama would overshoot: from 1 to 0.4 with g = 3 the noise would be 6 times too large.
+TEST_CASE("a step's noise is right however coarse the step") {
+  const Coordinates at{.center = at::full({1}, 0.3, at::kDouble), .sigma_s = 0.3};
+  const double x0 = 0.7;
+  const Tensor noise = toy::normals("start", 5, {20000}), z = start_sample(at, noise, 1), velocity = z - x0;  // all data at one place
+  const auto spread = [&](const Tensor& moved, double sigma) {
+    return ((moved - (1 - sigma) * x0 - sigma * 0.3) / (sigma * 0.3)).std().item<double>();
+  };
+  for (const double g : {0.1, 1.0, 3.0, 30.0}) {
+    const Tensor fresh = toy::normals("fresh", 6, {20000});
+    CHECK(spread(sde_step(at, z, velocity, fresh, 1, 0.4, g), 0.4) == doctest::Approx(1).epsilon(0.03));
+    const auto from = vp_level_at(0.9), to = vp_level_at(0.4);
+    const Tensor start = start_sample(at, noise, 0.9) + 0.1 * x0;  // center's share is in it
+    CHECK(spread(vp_sde_step(at, start, (start - x0) / 0.9, fresh, 0.9, from, to, 0.4, g), 0.4) == doctest::Approx(1).epsilon(0.03));
+  }
+}
+
 TEST_CASE("the variance-preserving path's levels fall, more densely where it is noisy, from any first level") {
   for (const double first : {1.0, 0.6}) {
     const auto levels = vp_levels(10, first);

@@ -7,8 +7,9 @@
 
 namespace resflow::search {
 
-// One Euler-Maruyama step from `sigma` down to `next`: z - v dt + g^2 / 2 score dt + g sqrt(dt) n, score = -noise_hat / (sigma sigma_s);
-// g is in units of sigma_s, so that a small start noise stays small. noise: unit normals; next = 0 takes no noise.
+// One step from `sigma` down to `next` of dz = v dt - g^2 / 2 score dt + g dw, score = -noise_hat / (sigma sigma_s), t falling: the flow's part is
+// Euler's, the Langevin part exact given noise_hat, so that no step is too coarse for it. g is in units of sigma_s, so that a small start noise stays
+// small. noise: unit normals; next = 0 takes no noise.
 Tensor sde_step(const Coordinates& at, const Tensor& z, const Tensor& velocity, const Tensor& noise, double sigma, double next, double g);
 
 // The linear path's diffusion coefficient of Kim et al. (2503.19385): norm t^2.
@@ -29,7 +30,7 @@ VpLevel vp_level_at(double sigma);
 std::vector<VpLevel> vp_levels(int64_t steps, double first = 1);
 
 // A step of the variance-preserving path's SDE, written in the flow's coordinates: the drift is exact given x0_hat and noise_hat (there it
-// is Euler's step of the flow), the Langevin part is Euler-Maruyama's with g in units of sigma_s. from.flow_sigma() must be z's level.
+// is Euler's step of the flow), and so is the Langevin part, with g in units of sigma_s. from.flow_sigma() must be z's level.
 Tensor vp_sde_step(const Coordinates& at, const Tensor& z, const Tensor& velocity, const Tensor& noise, double sigma, const VpLevel& from,
                    const VpLevel& to, double sigma_next, double g);
 
