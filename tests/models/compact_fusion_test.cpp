@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "models/random_weights.h"
+#include "models/tiny_compact.h"
 #include "resflow/models/compact/compact.h"
 
 using namespace resflow;
@@ -27,25 +27,14 @@ CompactConfig tiny(const std::string& fusion) {
           .radius = 1};
 }
 
-struct Model : CompactModel {
-  explicit Model(const std::string& fusion, bool random = true) : CompactModel(tiny(fusion), {}) {
-    remover.initialise(Stream(1, "remover"));
-    flow.initialise(Stream(1, "flow"));
-    if (random) {
-      randomise(remover, 1);
-      randomise(flow, 2);
-    }
-  }
-  CompactCondition prepare(const Tensor& image) const { return flow.prepare(image, remover.forward(image)); }
+struct Model : TinyCompact {
+  explicit Model(const std::string& fusion, bool random = true) : TinyCompact(tiny(fusion), random) {}
   std::map<std::string, Tensor*> slots() {
     std::map<std::string, Tensor*> out;
     for (const auto& tensor : flow.named_parameters()) out[tensor.name] = tensor.slot;
     return out;
   }
 };
-
-Tensor picture(const char* name, at::IntArrayRef shape) { return at::sigmoid(drawn(name, shape)); }
-Tensor all(std::initializer_list<double> values) { return at::tensor(at::ArrayRef<double>(values), at::kFloat); }
 
 }  // namespace
 

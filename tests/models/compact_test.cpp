@@ -7,7 +7,7 @@
 #include <cmath>
 #include <set>
 
-#include "models/random_weights.h"
+#include "models/tiny_compact.h"
 #include "resflow/weights/load.h"
 #include "resflow/weights/safetensors.h"
 
@@ -30,21 +30,9 @@ const CompactConfig kTiny{.channels = 8,
                           .radius = 1,
                           .sigma_data = 0.05};
 
-struct Model : CompactModel {
-  explicit Model(bool random = true) : CompactModel(kTiny, {}) {
-    if (random) {
-      randomise(remover, 1);
-      randomise(flow, 2);
-    } else {
-      remover.initialise(Stream(1, "remover"));
-      flow.initialise(Stream(1, "flow"));
-    }
-  }
-  CompactCondition prepare(const Tensor& image) const { return flow.prepare(image, remover.forward(image)); }
+struct Model : TinyCompact {
+  explicit Model(bool random = true) : TinyCompact(kTiny, random) {}
 };
-
-Tensor picture(const char* name, at::IntArrayRef shape) { return at::sigmoid(drawn(name, shape)); }
-Tensor all(std::initializer_list<double> values) { return at::tensor(at::ArrayRef<double>(values), at::kFloat); }
 
 }  // namespace
 

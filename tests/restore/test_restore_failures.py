@@ -85,6 +85,7 @@ def test_the_one_picture_that_is_bad_is_a_user_error(restore, good, tmp_path, ki
         (["--strength", "nan"], "strength is out of range"),
         (["--scale", "2", "--width", "100"], "Give one or the other"),
         (["--tile", "128", "--overlap", "128"], "--tile is too small for --overlap: wanted a tile of more than 143 px, got 128"),
+        (["--overlap", "600"], "--tile is too small for --overlap: wanted a tile of more than 615 px, got 512"),  # the model's own tile
         (["--device", "cuda:99"], "CUDA device"),
         (["--dtype", "f64"], "wanted one of auto, f32, bf16, f16"),
         (["--format", "bmp"], "wanted one of auto, png"),
