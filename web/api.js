@@ -86,7 +86,7 @@ export async function request(path, { method = "GET", body, headers = {}, signal
     const error = await errorOf(response);
     if (response.status !== 401) throw error;
     byId("key-button").hidden = false;
-    if (used && used !== key()) continue;  // another request got a new one meanwhile
+    if (used !== key()) continue;  // another request got a new one meanwhile
     if (quiet) throw error;
     if (used) sessionStorage.removeItem(KEY);
     if (!(await askKey(used ? "The server did not accept this key." : ""))) throw error;

@@ -475,6 +475,32 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_used_for_pictures(open_page, tin
         server.stop()
 
 
+def test_a_request_refused_late_takes_the_key_that_was_given_meanwhile(open_page, tiny, tmp_path):
+    server = Server(tiny.model, tmp_path / "data", "--api-key", KEY)
+    try:
+        page = open_page(server)
+        held = []
+
+        def hold(route):  # what was asked without the key
+            if "authorization" in route.request.headers:
+                route.continue_()
+            else:
+                held.append(route)
+
+        page.page.route("**/v1/models", hold)
+        page.page.reload()
+        page("#key-dialog").wait_for()
+        page("#key").fill(KEY)
+        with page.page.expect_response(lambda answer: answer.ok and "/v1/schema" in answer.url):
+            page.page.keyboard.press("Enter")
+        assert len(held) == 1
+        held[0].continue_()
+        page.ready()
+        assert not page("#key-dialog").is_visible()
+    finally:
+        server.stop()
+
+
 def test_it_waits_for_a_server_that_was_away(open_page, tiny, tmp_path, astronaut):
     server = Server(tiny.model, tmp_path / "data")
     try:
