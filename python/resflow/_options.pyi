@@ -27,7 +27,7 @@ class RestoreOptions(TypedDict, total=False):
     color_fix: str
     "Colours taken back from the source (wavelet | adain | lab | none). Default: \"none\""
     caption: str
-    "What the picture shows, in words: for FLUX, and for rewards that compare with a text. Default: \"\""
+    "What the picture shows, in words: for FLUX, and for rewards that compare with a text; for a compact model trained with words: what is wrong with it, as \"no blur, strong noise\". Default: \"\""
     guidance: float
     "FLUX: scale that the model is fed, where it takes one (dev). Default: 3.5"
     condition: str

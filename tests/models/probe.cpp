@@ -38,7 +38,12 @@ nn::Rope rope_of(const TensorFile& in, const char* ids) {
 
 struct BlockRoot : nn::Module {
   explicit BlockRoot(const TensorFile& in)
-      : block(*this, "block", {.width = number(in, "width"), .heads = number(in, "heads"), .mlp_ratio = 4, .condition_rank = number(in, "rank")}) {
+      : block(*this, "block",
+              {.width = number(in, "width"),
+               .heads = number(in, "heads"),
+               .mlp_ratio = 4,
+               .condition_rank = number(in, "rank"),
+               .text = in.contains("text")}) {
     weights::bind(*this, in);
     for (const auto& tensor : named_parameters()) TORCH_CHECK(tensor.slot->defined(), tensor.name, " is not in the file");
   }
@@ -83,6 +88,11 @@ Outputs block(const TensorFile& in) {
   Outputs out;
   if (in.contains("condition"))
     out.emplace_back("condition", root.block.forward_condition(in.get("condition"), in.get("temb"), rope_of(in, "ids"), {}, condition));
+  if (in.contains("text")) {
+    models::KeyValue text;
+    out.emplace_back("text", root.block.forward_text(in.get("text"), in.get("temb"), rope_of(in, "text_ids"), text));
+    condition = {at::cat({condition.key, text.key}, 2), at::cat({condition.value, text.value}, 2)};
+  }
   out.emplace_back("out", root.block.forward(in.get("x"), in.get("temb"), rope_of(in, "ids"), condition, {}));
   return out;
 }

@@ -67,13 +67,16 @@ class Case:
     def rope(self, ids):
         return flux.FluxPosEmbed(theta=10000, axes_dim=list(AXES))(ids)
 
-    def ours(self, tmp_path, with_condition):
-        tensors = {f"block.{name}": tensor for name, tensor in self.theirs.state_dict().items() if "context" not in name and "add" not in name}
+    def ours(self, tmp_path, with_condition, text=None):
+        state = self.theirs.state_dict().items()
+        tensors = {f"block.{name}": tensor for name, tensor in state if text is not None or ("context" not in name and "add" not in name)}
         for name, (down, up) in self.deltas.items():
             tensors |= {f"block.{name}.condition.down": down, f"block.{name}.condition.up": up}
         tensors |= {"x": self.x, "temb": self.temb, "ids": self.ids}
         if with_condition:
             tensors["condition"] = self.condition
+        if text is not None:
+            tensors |= {"text": text, "text_ids": torch.zeros(text.shape[1], 3)}
         return run(tmp_path, "block", tensors, width=WIDTH, heads=HEADS, rank=RANK, axis0=AXES[0], axis1=AXES[1], axis2=AXES[2])
 
 
@@ -113,3 +116,43 @@ def test_latents_attend_to_the_condition_as_to_a_second_stream_of_flux(tmp_path)
     _, theirs = case.theirs(case.x, case.condition, case.temb, case.rope(torch.cat([case.ids, case.ids])))
     assert relative_error(ours, theirs) < 1e-4
     assert relative_error(case.ours(tmp_path, False)["out"], theirs) > 0.01  # the condition matters
+
+
+# Text tokens are FLUX's text stream with no image beside them, and what latents see of them is what FLUX's image tokens see of a text whose stream
+# has the image's weights for the condition's tokens and the text's for these. Catches: the image's weights or deltas in the text's stream, keys
+# without norm, tokens that attend to more than themselves, text seen in the condition's place.
+@torch.no_grad()
+def test_text_tokens_go_through_the_text_stream_of_flux_and_are_attended_to(tmp_path):
+    case = Case()
+    text = torch.randn(2, 3, WIDTH)
+    ours = case.ours(tmp_path, True, text)
+    beside, _ = case.theirs(torch.zeros(2, 0, WIDTH), text, case.temb, case.rope(torch.zeros(3, 3)))
+    assert relative_error(ours["text"], beside) < 1e-4
+    plain = case.ours(tmp_path, True)
+    assert torch.equal(ours["condition"], plain["condition"])
+    assert relative_error(plain["out"], ours["out"]) > 0.01  # the text matters
+
+    # The latents' part with diffusers' layers: one softmax over their own keys, the condition's and the text's.
+    attn, stream = case.theirs.attn, case.theirs
+    heads = lambda x: x.unflatten(-1, (HEADS, -1))  # noqa: E731
+    rotate = flux.apply_rotary_emb
+
+    def given(x, norm, key, value, norm_k, rope):
+        seen, *_ = norm(x, emb=case.temb)
+        return rotate(norm_k(heads(key(seen))), rope, sequence_dim=1), heads(value(seen))
+
+    latents, from_text = case.rope(case.ids), case.rope(torch.zeros(3, 3))
+    k_text, v_text = given(text, stream.norm1_context, attn.add_k_proj, attn.add_v_proj, attn.norm_added_k, from_text)
+    seen, gate, shift_mlp, scale_mlp, gate_mlp = stream.norm1(case.x, emb=case.temb)
+    query = rotate(attn.norm_q(heads(attn.to_q(seen))), latents, sequence_dim=1)
+    k_own, v_own = given(case.x, stream.norm1, attn.to_k, attn.to_v, attn.norm_k, latents)
+    for name in STREAMS:  # the condition's weights from here on
+        stream.get_submodule(name).weight.copy_(case.merged(name))
+    k_condition, v_condition = given(case.condition, stream.norm1, attn.to_k, attn.to_v, attn.norm_k, latents)
+    key, value = torch.cat([k_own, k_condition, k_text], 1), torch.cat([v_own, v_condition, v_text], 1)
+    mixed = torch.nn.functional.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (query, key, value))).transpose(1, 2).flatten(2)
+
+    fresh = Case().theirs  # the image's own weights again
+    x = case.x + gate.unsqueeze(1) * fresh.attn.to_out[0](mixed)
+    out = x + gate_mlp.unsqueeze(1) * fresh.ff(fresh.norm2(x) * (1 + scale_mlp[:, None]) + shift_mlp[:, None])
+    assert relative_error(ours["out"], out) < 1e-4

@@ -46,27 +46,39 @@ Tensor TokenStream::after(const Tensor& x, const Tensor& attended, const Modulat
   return mixed + m.gate_mlp * ff_out.forward(at::gelu(ff_in.forward(f, branch), "tanh"), branch);  // [B, L, D]
 }
 
-Tensor DoubleStreamBlock::run(const Tensor& x, const Tensor& temb, const nn::Rope& rope, nn::Branch branch, const KeyValue* condition,
-                              const Tensor& mask, KeyValue* given) const {
-  const auto modulation = stream_.modulation(temb, branch);
-  const Tensor h = stream_.before(x, modulation);         // [B, L, D]
-  KeyValue kv = stream_.attn.key_value(h, rope, branch);  // [B, H, L, E]
+DoubleStreamBlock::DoubleStreamBlock(Module& parent, const std::string& name, const BlockConfig& config)
+    : Module(parent, name), stream_(*this, config) {
+  if (!config.text) return;
+  BlockConfig own = config;
+  own.condition_rank = 0;
+  text_.emplace(*this, own, kTextStream);
+}
+
+Tensor DoubleStreamBlock::run(const TokenStream& stream, const Tensor& x, const Tensor& temb, const nn::Rope& rope, nn::Branch branch,
+                              const KeyValue* condition, const Tensor& mask, KeyValue* given) {
+  const auto modulation = stream.modulation(temb, branch);
+  const Tensor h = stream.before(x, modulation);         // [B, L, D]
+  KeyValue kv = stream.attn.key_value(h, rope, branch);  // [B, H, L, E]
   if (given != nullptr) *given = kv;
   if (condition != nullptr && condition->key.defined()) {
     const int64_t batch = x.size(0);  // one image's condition serves a whole batch of candidates
     const auto spread = [&](const Tensor& t) { return t.size(0) == batch ? t : t.expand({batch, -1, -1, -1}); };
     kv = {at::cat({kv.key, spread(condition->key)}, 2), at::cat({kv.value, spread(condition->value)}, 2)};  // [B, H, L + L_cond, E]
   }
-  const Tensor attended = nn::join_heads(nn::attention(stream_.attn.query(h, rope, branch), kv.key, kv.value, mask));  // [B, L, D]
-  return stream_.after(x, attended, modulation, branch);
+  const Tensor attended = nn::join_heads(nn::attention(stream.attn.query(h, rope, branch), kv.key, kv.value, mask));  // [B, L, D]
+  return stream.after(x, attended, modulation, branch);
 }
 
 Tensor DoubleStreamBlock::forward(const Tensor& x, const Tensor& temb, const nn::Rope& rope, const KeyValue& condition, const Tensor& mask) const {
-  return run(x, temb, rope, nn::Branch::main, &condition, mask, nullptr);
+  return run(stream_, x, temb, rope, nn::Branch::main, &condition, mask, nullptr);
 }
 
 Tensor DoubleStreamBlock::forward_condition(const Tensor& c, const Tensor& temb, const nn::Rope& rope, const Tensor& mask, KeyValue& given) const {
-  return run(c, temb, rope, nn::Branch::condition, nullptr, mask, &given);
+  return run(stream_, c, temb, rope, nn::Branch::condition, nullptr, mask, &given);
+}
+
+Tensor DoubleStreamBlock::forward_text(const Tensor& text, const Tensor& temb, const nn::Rope& rope, KeyValue& given) const {
+  return run(*text_, text, temb, rope, nn::Branch::main, nullptr, {}, &given);
 }
 
 }  // namespace resflow::models

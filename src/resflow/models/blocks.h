@@ -17,6 +17,7 @@ struct BlockConfig {
   int64_t heads = 3;    // H
   int64_t mlp_ratio = 4;
   int64_t condition_rank = 0;  // rank of the native condition deltas; 0 = none
+  bool text = false;           // a stream of its own weights for text tokens
 };
 
 // What a block adds of the condition: rotated keys and values. [B, H, L_cond, E]
@@ -50,6 +51,18 @@ struct StreamNames {
   const char* ff = "ff";
 };
 
+// The text's stream (diffusers' names).
+inline constexpr StreamNames kTextStream = {
+    .norm = "norm1_context",
+    .attention = {.to_q = "add_q_proj",
+                  .to_k = "add_k_proj",
+                  .to_v = "add_v_proj",
+                  .norm_q = "norm_added_q",
+                  .norm_k = "norm_added_k",
+                  .to_out = "to_add_out"},
+    .ff = "ff_context",
+};
+
 // Everything that a double-stream block does to one kind of tokens before and after their joint attention. Its parts are children of the block
 // itself, since a checkpoint's names have no level for the stream.
 class TokenStream {
@@ -73,7 +86,7 @@ class TokenStream {
 
 class DoubleStreamBlock : public nn::Module {
  public:
-  DoubleStreamBlock(Module& parent, const std::string& name, const BlockConfig& config) : Module(parent, name), stream_(*this, config) {}
+  DoubleStreamBlock(Module& parent, const std::string& name, const BlockConfig& config);
 
   // Latent tokens x [B, L, D] under the embedding temb [B, D]. `condition` may hold empty tensors: no condition tokens.
   // mask [L, L + L_cond] is added to the scores, or undefined. -> [B, L, D]
@@ -83,11 +96,15 @@ class DoubleStreamBlock : public nn::Module {
   // the tokens for the next block. mask [L_cond, L_cond] or undefined.
   Tensor forward_condition(const Tensor& c, const Tensor& temb, const nn::Rope& rope, const Tensor& mask, KeyValue& given) const;
 
+  // The same for text tokens, [B, L_text, D], which attend to each other: through the text's stream, that the block must have.
+  Tensor forward_text(const Tensor& text, const Tensor& temb, const nn::Rope& rope, KeyValue& given) const;
+
  private:
-  Tensor run(const Tensor& x, const Tensor& temb, const nn::Rope& rope, nn::Branch branch, const KeyValue* condition, const Tensor& mask,
-             KeyValue* given) const;
+  static Tensor run(const TokenStream& stream, const Tensor& x, const Tensor& temb, const nn::Rope& rope, nn::Branch branch,
+                    const KeyValue* condition, const Tensor& mask, KeyValue* given);
 
   TokenStream stream_;
+  std::optional<TokenStream> text_;
 };
 
 }  // namespace resflow::models

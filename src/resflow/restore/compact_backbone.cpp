@@ -30,7 +30,8 @@ std::vector<double> CompactBackbone::sigmas(const PictureSettings& settings, int
 
 TileFlow CompactBackbone::tile(const TileInput& input, const PictureSettings& settings) {
   const auto condition = std::make_shared<const models::CompactCondition>(
-      model_.flow.prepare(input.enlarged.to(device_, dtype_), {.reference = input.reference, .features = input.features}));
+      model_.flow.prepare(input.enlarged.to(device_, dtype_), {.reference = input.reference, .features = input.features},
+                          models::word_numbers(models::words_of(settings.options.caption)).unsqueeze(0)));
   const double sigma_s = settings.options.sigma_s;
   const auto same = [](const Tensor& x0) { return x0; };
   return {.sigmas = sigmas(settings, input.tile.height, input.tile.width),

@@ -99,7 +99,9 @@ struct RestoreOptions {
     visit("sigma_s", o.sigma_s, "compact: start noise: small is faithful, large invents; 0 = the model's default", Range{0, 2});
     visit("sampler", o.sampler, "ODE solver", OneOf{flow::samplers().names()});
     visit("color_fix", o.color_fix, "Colours taken back from the source", OneOf{image::color_fixes().names()});
-    visit("caption", o.caption, "What the picture shows, in words: for FLUX, and for rewards that compare with a text");
+    visit("caption", o.caption,
+          "What the picture shows, in words: for FLUX, and for rewards that compare with a text; for a compact model trained with words: what is "
+          "wrong with it, as \"no blur, strong noise\"");
     visit("guidance", o.guidance, "FLUX: scale that the model is fed, where it takes one (dev)", Range{0, 100});
     visit("condition", o.condition, "FLUX: the picture that it is shown: the poor one, enlarged, or the degradation remover's",
           OneOf{{"lq", "reference"}});

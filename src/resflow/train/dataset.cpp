@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <tuple>
 
 #include "resflow/degradation/degradation.h"
+#include "resflow/train/told.h"
 
 namespace resflow::train {
 namespace {
@@ -70,11 +72,12 @@ Tensor centre(const Tensor& image, int64_t crop) {
 }
 
 Batch stacked(const std::vector<Pair>& pairs) {
-  std::vector<Tensor> clean, degraded, taught, small;
+  std::vector<Tensor> clean, degraded, taught, small, words;
   std::vector<int64_t> places, known;
   for (size_t i = 0; i < pairs.size(); ++i) {
     clean.push_back(pairs[i].clean);
     degraded.push_back(pairs[i].degraded);
+    words.push_back(pairs[i].words);
     taught.push_back(pairs[i].taught.defined() ? pairs[i].taught : pairs[i].clean);
     known.push_back(pairs[i].taught.defined() ? 1 : 0);
     if (!pairs[i].small.defined()) continue;
@@ -87,7 +90,14 @@ Batch stacked(const std::vector<Pair>& pairs) {
           .taught = any ? at::stack(taught) : Tensor(),
           .known = any ? at::tensor(known, at::kLong).to(at::kBool) : Tensor(),
           .small = small.empty() ? Tensor() : at::stack(small),
-          .places = small.empty() ? Tensor() : at::tensor(places, at::kLong)};
+          .places = small.empty() ? Tensor() : at::tensor(places, at::kLong),
+          .words = at::stack(words)};
+}
+
+// degradation::degrade(), and the words for what it did.
+std::pair<Tensor, Tensor> degraded(const Tensor& image, const degradation::Recipe& recipe, int scale, const Stream& stream) {
+  const auto plan = degradation::draw_plan(recipe, stream.child("plan"));
+  return {degradation::apply_plan(image, plan, scale, stream), models::word_numbers(words_for(plan, scale))};
 }
 
 }  // namespace
@@ -125,7 +135,11 @@ Pair Dataset::taught_pair(const Source& source, Stream& draw) const {
   };
   const Tensor clean = region(source.clean, scale);
   const Tensor degraded = enlarge(region(source.degraded, 1), clean.size(1), clean.size(2));
-  return {.clean = centre(clean, crop), .degraded = centre(degraded, crop), .taught = centre(region(source.taught, scale), crop), .small = {}};
+  return {.clean = centre(clean, crop),
+          .degraded = centre(degraded, crop),
+          .taught = centre(region(source.taught, scale), crop),
+          .small = {},
+          .words = models::word_numbers({})};
 }
 
 Pair Dataset::degraded_pair(const Source& source, Stream& draw) const {
@@ -144,14 +158,15 @@ Pair Dataset::degraded_pair(const Source& source, Stream& draw) const {
   const int64_t height = side(image.size(1)), width = side(image.size(2));
   const int64_t y = draw.integer(0, image.size(1) - height), x = draw.integer(0, image.size(2) - width);
   const Tensor region = turned(image.slice(1, y, y + height).slice(2, x, x + width), draw.integer(0, 7)).to(at::kFloat).div(255).contiguous();
-  const Tensor lq = degradation::degrade(region, recipe, scale, draw.child("degrade"));
+  const auto [lq, words] = degraded(region, recipe, scale, draw.child("degrade"));
 
   // All that a batch shows its teacher are of one size; a picture too small for a whole margin goes without.
   const bool shown = scale == teacher_scale_ && height == crop + 2 * kMargin && width == height;
   return {.clean = centre(region, crop),
           .degraded = centre(enlarge(lq, region.size(1), region.size(2)), crop),
           .taught = {},
-          .small = shown ? lq : Tensor()};
+          .small = shown ? lq : Tensor(),
+          .words = words};
 }
 
 std::vector<Pair> validation_pairs(const TrainOptions& options) {
@@ -171,14 +186,14 @@ std::vector<Pair> validation_pairs(const TrainOptions& options) {
       const auto [left, right] = range(x, width);
       return image.slice(1, top, bottom).slice(2, left, right).to(at::kFloat).div(255).contiguous();
     };
-    Pair pair{.clean = region(source.clean, scale), .degraded = {}, .taught = {}, .small = {}};
+    Pair pair{.clean = region(source.clean, scale), .degraded = {}, .taught = {}, .small = {}, .words = models::word_numbers({})};
     Tensor lq;
     if (source.taught.defined()) {
       lq = region(source.degraded, 1);
       pair.taught = region(source.taught, scale);
     } else {  // a fixed seed: validation does not change with the run's
       const auto& recipe = degradation::recipe(options.recipes[i % options.recipes.size()]);
-      lq = degradation::degrade(pair.clean, recipe, 4, Stream(48, "validation", i));
+      std::tie(lq, pair.words) = degraded(pair.clean, recipe, 4, Stream(48, "validation", i));
     }
     pair.degraded = enlarge(lq, height, width);
     pairs.push_back(std::move(pair));
@@ -192,7 +207,8 @@ Batch Batch::part(int64_t from, int64_t to) const {
           .taught = taught.defined() ? taught.slice(0, from, to) : Tensor(),
           .known = known.defined() ? known.slice(0, from, to) : Tensor(),
           .small = {},
-          .places = {}};
+          .places = {},
+          .words = words.slice(0, from, to)};
 }
 
 BatchLoader::BatchLoader(const Dataset& dataset, const BatchPart& part, int64_t first_batch, int64_t loaders, bool pinned)

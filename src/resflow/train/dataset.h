@@ -28,6 +28,7 @@ struct Pair {
   Tensor degraded;  // the same size: the low-quality image enlarged with an antialiased bicubic (a = -0.5)
   Tensor taught;    // what a shard says that a teacher makes of it, or undefined
   Tensor small;     // the low-quality image itself, with its margin: what a teacher of this run is shown, or undefined. [3, h, w]
+  Tensor words;     // what is wrong with it, int64 [models::kFlaws] (models::word_numbers); nothing is said of a picture degraded elsewhere
 };
 
 // A picture of a shard: views, uint8 [3, H, W]. The last two are undefined where the shard holds the clean picture alone.
@@ -68,6 +69,7 @@ struct Batch {
   Tensor known;            // bool [B], whether there is one; undefined like `taught`
   Tensor small;            // [n, 3, h, w], of the samples for the teacher; undefined: none
   Tensor places;           // int64 [n], which those are
+  Tensor words;            // int64 [B, models::kFlaws]
 
   // What is learnt: clean + share (taught - clean).
   Tensor aim(double share) const { return taught.defined() ? clean.lerp(taught, share) : clean; }

@@ -96,7 +96,7 @@ Loss IqaObjective::loss(const Batch& part, int64_t first_index) const {
           .pattern = {}};
 }
 
-std::vector<std::pair<std::string, Tensor>> IqaObjective::restore(const Tensor& degraded, const Tensor&, int64_t) const {
+std::vector<std::pair<std::string, Tensor>> IqaObjective::restore(const Tensor& degraded, const Tensor&, const Tensor&, int64_t) const {
   return {{"remover", remover_.forward(degraded).reference}};
 }
 

@@ -20,7 +20,8 @@ class IqaObjective final : public Objective {
   nn::Module& module() override { return network_; }
   std::string part() const override { return "iqa"; }
   Loss loss(const Batch& part, int64_t first_index) const override;
-  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, int64_t index) const override;
+  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, const Tensor& words,
+                                                      int64_t index) const override;
   std::optional<Judged> judge(const Tensor& degraded, int64_t index) const override;
 
  private:

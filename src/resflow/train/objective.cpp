@@ -126,7 +126,7 @@ class RemoverObjective final : public Objective {
     return out;
   }
 
-  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor&, int64_t) const override {
+  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor&, const Tensor&, int64_t) const override {
     return {{"", module_.forward(degraded).reference}};
   }
 
@@ -170,7 +170,7 @@ class FlowObjective final : public Objective {
       removed = remover_.forward(part.degraded);
       start_from_teacher(part, samples, removed.reference);
     }
-    const auto condition = module_.prepare(part.degraded, removed);
+    const auto condition = module_.prepare(part.degraded, removed, heard(part.words, first_index));
     Tensor start = removed.reference + wide(sigma_s) * noises(samples.indices, 0, aim);
     Tensor destination = aim.clone();  // what z lies on the way to
     if (!samples.chosen.empty()) choose(part, aim, samples, condition, start, destination);
@@ -192,20 +192,23 @@ class FlowObjective final : public Objective {
     return out;
   }
 
-  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, int64_t index) const override {
+  std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, const Tensor& words,
+                                                      int64_t index) const override {
     auto removed = remover_.forward(degraded);
-    auto out = restore_from(removed, degraded, index, "");
+    auto out = restore_from(removed, degraded, {}, index, "");
+    if (module_.knows_words())
+      for (auto& variant : restore_from(removed, degraded, words, index, " told")) out.push_back(std::move(variant));
     if (!taught.defined() || options_.teacher_reference == 0) return out;
     removed.reference = removed.reference.lerp(taught, kTypicalMix);
     out.emplace_back("teacher's mixture", removed.reference);
-    for (auto& variant : restore_from(removed, degraded, index, " from it")) out.push_back(std::move(variant));
+    for (auto& variant : restore_from(removed, degraded, {}, index, " from it")) out.push_back(std::move(variant));
     return out;
   }
 
  private:
-  std::vector<std::pair<std::string, Tensor>> restore_from(const models::CompactRemover::Output& removed, const Tensor& degraded, int64_t index,
-                                                           const std::string& suffix) const {
-    const auto condition = module_.prepare(degraded, removed);
+  std::vector<std::pair<std::string, Tensor>> restore_from(const models::CompactRemover::Output& removed, const Tensor& degraded, const Tensor& words,
+                                                           int64_t index, const std::string& suffix) const {
+    const auto condition = module_.prepare(degraded, removed, words);
     const Tensor field = start_noises(module_, {Stream(48, "validation.noise", static_cast<uint64_t>(index))}, degraded);
     std::vector<std::pair<std::string, Tensor>> out;
     for (const double sigma : options_.validation_sigma_s) {
@@ -255,6 +258,19 @@ class FlowObjective final : public Objective {
     return out;
   }
   Stream stream(int64_t index) const { return {static_cast<uint64_t>(options_.seed), "train.flow", static_cast<uint64_t>(index)}; }
+
+  // The words that the model is told: a user may say some of them, or none. -> int64 [B, kFlaws]
+  Tensor heard(const Tensor& words, int64_t first_index) const {
+    if (!module_.knows_words()) return {};
+    std::vector<int64_t> kept;
+    for (int64_t i = 0; i < words.size(0); ++i) {
+      Stream draw = stream(first_index + i).child("words");
+      const bool none = draw.chance(options_.word_dropout);
+      for (int64_t flaw = 0; flaw < models::kFlaws; ++flaw) kept.push_back(!none && !draw.chance(options_.word_dropout) ? 1 : 0);
+    }
+    const Tensor said = at::tensor(kept, at::kLong).view({-1, models::kFlaws}).to(words.device());
+    return at::where(said > 0, words, models::word_numbers({}).to(words.device()));
+  }
 
   // Users mix a network's picture with the remover's at a share of their own (`--reference-mix`): any of a half and more is seen in training.
   void start_from_teacher(const Batch& part, const Samples& samples, Tensor& reference) const {

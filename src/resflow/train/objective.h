@@ -30,8 +30,9 @@ class Objective {
   // The tensors of that memory, for the checkpoint; they are written into on resuming.
   virtual std::vector<std::pair<std::string, Tensor>> memory() const { return {}; }
   // Restored images for validation, by variant ("" or "sigma_s=0.1"). degraded, taught [1, 3, H, W], the latter undefined where there is no
-  // teacher's picture -> [1, 3, H, W]
-  virtual std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, int64_t index) const = 0;
+  // teacher's picture; words int64 [1, models::kFlaws] -> [1, 3, H, W]
+  virtual std::vector<std::pair<std::string, Tensor>> restore(const Tensor& degraded, const Tensor& taught, const Tensor& words,
+                                                              int64_t index) const = 0;
   // What an objective that trains a judge thinks of several results for one picture: images [N, 3, H, W], scores [N], higher is better.
   struct Judged {
     Tensor images, scores;

@@ -46,6 +46,7 @@ struct TrainOptions {
   double faithful = 0;
   double chosen = 0;
   int64_t choices = 3;
+  double word_dropout = 0.3;
   double sigma_s_low = 0.05;
   double sigma_s_high = 0.5;
 
@@ -111,6 +112,8 @@ struct TrainOptions {
     visit("faithful", o.faithful, "Share of samples at t = 1 with the smallest start noise: what one step is asked for", Range{0, 1});
     visit("chosen", o.chosen, "Share of samples whose start noise is the best of `choices`: siblings learn to differ", Range{0, 1});
     visit("choices", o.choices, "Start noises tried for such a sample", Range{1, 64});
+    visit("word_dropout", o.word_dropout,
+          "With model.words: how often a picture's words are left unsaid, all of them, and of the others each by itself", Range{0, 1});
     visit("sigma_s_low", o.sigma_s_low, "Smallest start noise", Range{1e-3, 10});
     visit("sigma_s_high", o.sigma_s_high, "Largest start noise (drawn log-uniformly)", Range{1e-3, 10});
     visit("recipes", o.recipes, "Degradation recipes");

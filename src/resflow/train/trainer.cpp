@@ -204,7 +204,7 @@ TrainResult Run::train(const Job& job) {
   while (progress() < 1) {
     profile.next_step();
     Batch batch = loader.next();
-    for (Tensor* tensor : {&batch.clean, &batch.degraded, &batch.taught, &batch.known, &batch.small, &batch.places})
+    for (Tensor* tensor : {&batch.clean, &batch.degraded, &batch.taught, &batch.known, &batch.small, &batch.places, &batch.words})
       if (tensor->defined()) *tensor = tensor->to(device_, /*non_blocking=*/true);
     if (teacher_ != nullptr) batch = teacher_->teach(std::move(batch));
     Gradients gradients = this->gradients(parameters, batch, buckets);

@@ -44,7 +44,7 @@ Validation::Result Validation::run(const Objective& objective) const {
   for (size_t i = 0; i < pairs_.size(); ++i) {
     const Tensor clean = pairs_[i].clean.unsqueeze(0), degraded = pairs_[i].degraded.unsqueeze(0);  // [1, 3, H, W]
     const Tensor taught = pairs_[i].taught.defined() ? pairs_[i].taught.unsqueeze(0).to(device_) : Tensor();
-    auto candidates = objective.restore(degraded.to(device_), taught, static_cast<int64_t>(i));
+    auto candidates = objective.restore(degraded.to(device_), taught, pairs_[i].words.unsqueeze(0).to(device_), static_cast<int64_t>(i));
     candidates.insert(candidates.begin(), {"bicubic", degraded});
     std::vector<Tensor> row;
     for (auto& [name, image] : candidates) {

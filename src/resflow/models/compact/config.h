@@ -21,6 +21,7 @@ struct CompactConfig {
   // compares with).
   std::string fusion = "sequence";
   int64_t condition_rank = 16;  // rank of the condition tokens' deltas, of a sequence
+  bool words = false;           // text tokens in the sequence: what is wrong with the picture (words.h); files that do not name it have none
   int64_t radius = 3;           // tokens (16 px) a token sees in each direction
   double sigma_data = 0.05;     // expected RMS of (clean image - remover's output), 0..1 units
   double shared_noise = 0;      // size of the start noise's part that a whole picture shares, to its white part
@@ -38,6 +39,7 @@ struct CompactConfig {
     visit("mlp_ratio", o.mlp_ratio, "Feed-forward width over token width", Range{1, 8});
     visit("fusion", o.fusion, "How the condition's tokens reach the latent ones", OneOf{{"sequence", "addition", "controlnet"}});
     visit("condition_rank", o.condition_rank, "Rank of the condition tokens' deltas", Range{0, 256});
+    visit("words", o.words, "Words for the degradation as text tokens of a sequence");
     visit("radius", o.radius, "Tokens a token sees in each direction", Range{1, 64});
     visit("sigma_data", o.sigma_data, "Expected RMS of what the flow adds, 0..1 units", Range{1e-4, 1});
     visit("shared_noise", o.shared_noise, "Start noise that a whole picture shares, relative to its white part", Range{0, 4});

@@ -51,8 +51,14 @@ CompactFlow::CompactFlow(const CompactConfig& config)
                       .got = fmt::format("{}", config.width)});
   for (int64_t i = 0; i < config.stem_blocks; ++i)
     stem_.push_back(std::make_unique<ResidualBlock>(*this, "stem." + std::to_string(i), config.channels, config.width));
-  const BlockConfig block{
-      .width = config.width, .heads = config.heads, .mlp_ratio = config.mlp_ratio, .condition_rank = sequence() ? config.condition_rank : 0};
+  if (config.words && !sequence())
+    throw_user_error({.where = "compact", .problem = "words are tokens of a sequence", .wanted = "fusion = \"sequence\"", .got = config.fusion});
+  const BlockConfig block{.width = config.width,
+                          .heads = config.heads,
+                          .mlp_ratio = config.mlp_ratio,
+                          .condition_rank = sequence() ? config.condition_rank : 0,
+                          .text = config.words};
+  if (config.words) word_embedder_.emplace(*this, "word_embedder", kFlaws * kSaid, config.width);
   for (int64_t i = 0; i < config.depth; ++i)
     blocks_.push_back(std::make_unique<DoubleStreamBlock>(*this, "transformer_blocks." + std::to_string(i), block));
   // A ControlNet's first map lets the condition in from the start, since its last ones are zero; without one that map is the zero map.
@@ -79,7 +85,22 @@ Tensor CompactFlow::embedding(const Tensor& t, const Tensor& sigma_s) const {
   return time_embedder_.forward(t * 1000) + sigma_s_embedder_.forward((sigma_s / 0.158).log() * 217);
 }
 
-CompactCondition CompactFlow::prepare(const Tensor& image, const CompactRemover::Output& remover) const {
+void CompactFlow::add_words(const Tensor& words, int64_t batch, const Tensor& temb, CompactCondition& condition) const {
+  const Tensor said = words.defined() ? words : word_numbers({}).unsqueeze(0);
+  Tensor text = word_embedder_->forward(said.to(temb.device()).expand({batch, kFlaws}));  // [B, kFlaws, D]
+  // The table says which flaw a token is of: all lie at the origin, as FLUX's text does.
+  const auto rope = nn::make_rope(at::zeros({kFlaws, 3}, condition.mask.options().dtype(at::kDouble)), rope_axes(config_));
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    KeyValue given;
+    text = blocks_[i]->forward_text(text, temb, rope, given);
+    auto& [key, value] = condition.tokens[i];
+    key = at::cat({key, given.key}, 2);
+    value = at::cat({value, given.value}, 2);
+  }
+  condition.mask = at::cat({condition.mask, condition.mask.new_zeros({condition.mask.size(0), kFlaws})}, 1);
+}
+
+CompactCondition CompactFlow::prepare(const Tensor& image, const CompactRemover::Output& remover, const Tensor& words) const {
   check_shape(image, "B 3 H W", "image");
   TORCH_CHECK(image.size(2) % kMultiple == 0 && image.size(3) % kMultiple == 0, "compact: wanted sides that are multiples of ", kMultiple, ", got ",
               image.sizes());
@@ -101,6 +122,7 @@ CompactCondition CompactFlow::prepare(const Tensor& image, const CompactRemover:
     const Tensor own_mask = out.mask.narrow(1, 0, rows * columns);                          // [L, L]
     Tensor tokens = x_embedder_.forward(patchify(out.map, kPatch), nn::Branch::condition);  // [B, L, D]
     for (const auto& block : blocks_) tokens = block->forward_condition(tokens, temb, out.rope, own_mask, out.tokens.emplace_back());
+    if (word_embedder_) add_words(words, image.size(0), temb, out);
   }
   return out;
 }

@@ -8,6 +8,9 @@
 // quarter of the resolution (pixel-unshuffle), MM-DiT blocks over 16-px tokens [z ; C_img] between them. What they give is 4x4 cells that do
 // not know of each other: a few narrow convolutions at full resolution join them, or the cells would show as a grid.
 //
+// Text is three tokens with weights of their own (FLUX's text stream), words for what is wrong with the picture; like C_img's they are given as keys
+// and values, computed once.
+//
 // Two other fusions of C_img are here to be compared with (the paper's ablation): `addition` adds C_img, embedded, to the latent tokens; `controlnet`
 // adds what half as many blocks of their own make of that sum, through maps that start at zero (2302.05543).
 #pragma once
@@ -19,6 +22,8 @@
 #include "resflow/core/rng.h"
 #include "resflow/models/blocks.h"
 #include "resflow/models/compact/remover.h"
+#include "resflow/models/compact/words.h"
+#include "resflow/nn/embedding.h"
 #include "resflow/nn/timestep.h"
 
 namespace resflow::models {
@@ -27,10 +32,10 @@ namespace resflow::models {
 struct CompactCondition {
   Tensor reference;              // y*, [B, 3, H, W]
   Tensor map;                    // condition features for the stem, [B, C, H/4, W/4]
-  std::vector<KeyValue> tokens;  // of a sequence: keys and values of C_img, one a block
+  std::vector<KeyValue> tokens;  // of a sequence: keys and values of C_img, then of the text, one a block
   Tensor embedded;               // of the other fusions: C_img as it is added to the latent tokens, [B, L, D]
   nn::Rope rope;                 // [L, E]
-  Tensor mask;                   // [L, 2L]; without a sequence [L, L]
+  Tensor mask;                   // [L, 2L], with text [L, 2L + kFlaws]; without a sequence [L, L]
 };
 
 // The condition of some samples of its batch. places: int64 [N]
@@ -40,8 +45,10 @@ class CompactFlow : public nn::Module {
  public:
   explicit CompactFlow(const CompactConfig& config);
 
-  // image: the enlarged LQ image, [B, 3, H, W], H and W multiples of kMultiple; remover: the DR's output for it.
-  CompactCondition prepare(const Tensor& image, const CompactRemover::Output& remover) const;
+  // image: the enlarged LQ image, [B, 3, H, W], H and W multiples of kMultiple; remover: the DR's output for it. words: what is said of each picture,
+  // as word_numbers(), [B or 1, kFlaws]; undefined: nothing is. A model without words does not look at them.
+  CompactCondition prepare(const Tensor& image, const CompactRemover::Output& remover, const Tensor& words = {}) const;
+  bool knows_words() const { return config_.words; }
 
   // z [B, 3, H, W]; t, sigma_s [B]; the condition's batch is B or 1. -> the clean estimate, [B, 3, H, W]
   Tensor predict_x0(const Tensor& z, const Tensor& t, const Tensor& sigma_s, const CompactCondition& condition) const;
@@ -67,6 +74,8 @@ class CompactFlow : public nn::Module {
   Tensor embedding(const Tensor& t, const Tensor& sigma_s) const;  // [B] -> [B, D]
   // Latent tokens through the blocks. [B, L, D] -> [B, L, D]
   Tensor transformed(Tensor tokens, const Tensor& temb, const CompactCondition& condition) const;
+  // The text's keys and values after C_img's, and the mask that lets every latent token see them.
+  void add_words(const Tensor& words, int64_t batch, const Tensor& temb, CompactCondition& condition) const;
   // What the control network adds after each of its blocks. tokens: the latent's with C_img. -> [B, L, D] each
   std::vector<Tensor> controls(Tensor tokens, const Tensor& temb, const CompactCondition& condition) const;
   bool sequence() const { return config_.fusion == "sequence"; }
@@ -77,6 +86,7 @@ class CompactFlow : public nn::Module {
   std::vector<std::unique_ptr<ResidualBlock>> stem_;
   nn::Linear x_embedder_;
   std::vector<std::unique_ptr<DoubleStreamBlock>> blocks_;
+  std::optional<nn::Embedding> word_embedder_;                      // [kFlaws kSaid, D]
   std::optional<nn::Linear> condition_embedder_;                    // addition, controlnet
   std::vector<std::unique_ptr<DoubleStreamBlock>> control_blocks_;  // controlnet
   std::vector<std::unique_ptr<nn::Linear>> control_out_;            // one a control block

@@ -7,17 +7,6 @@
 namespace resflow::models {
 namespace {
 
-constexpr StreamNames kText = {
-    .norm = "norm1_context",
-    .attention = {.to_q = "add_q_proj",
-                  .to_k = "add_k_proj",
-                  .to_v = "add_v_proj",
-                  .norm_q = "norm_added_q",
-                  .norm_k = "norm_added_k",
-                  .to_out = "to_add_out"},
-    .ff = "ff_context",
-};
-
 // A few of FLUX's tokens outgrow float16.
 Tensor within_half(const Tensor& x) { return x.scalar_type() == at::kHalf ? x.clamp(-65504, 65504) : x; }
 
@@ -69,7 +58,7 @@ Entered enter(const TokenStream& stream, const Tensor& x, const Tensor& temb, co
 }  // namespace
 
 FluxDoubleBlock::FluxDoubleBlock(Module& parent, const std::string& name, const BlockConfig& config)
-    : Module(parent, name), image_(*this, config), text_(*this, config, kText) {}
+    : Module(parent, name), image_(*this, config), text_(*this, config, kTextStream) {}
 
 FluxTokens FluxDoubleBlock::forward(const FluxTokens& x, const FluxSteering& by, const KeyValue& cached) const {
   const Entered image = enter(image_, x.image, by.temb, by.image_rope), text = enter(text_, x.text, by.temb, by.text_rope);
