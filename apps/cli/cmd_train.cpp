@@ -55,6 +55,16 @@ int dry_run(const train::TrainOptions& options, bool json) {
   return kGood;
 }
 
+int loading_only(const train::TrainOptions& options, double seconds, bool json) {
+  const Json speed = train::measure_loading(options, seconds, {.on_progress = progress_printer(""), .stop = interrupted()});
+  end_progress();
+  if (json)
+    std::printf("%s\n", speed.dump(2).c_str());
+  else
+    fmt::print("{:.1f} crops of {} px a second by {} loaders\n", speed["crops_per_second"].get<double>(), options.crop, options.loaders);
+  return kGood;
+}
+
 }  // namespace
 
 std::function<int()> command_train(CLI::App& app) {
@@ -62,10 +72,13 @@ std::function<int()> command_train(CLI::App& app) {
     std::string config;
     train::TrainOptions options;
     bool validate_only = false, dry_run = false, json = false;
+    double loading_only = 0;
   };
   auto state = std::make_shared<State>();
   app.add_option("config", state->config, "TOML file of options; those given on the command line win")->required();
   app.add_flag("--validate-only", state->validate_only, "Validate the run's weights and stop");
+  app.add_option("--loading-only", state->loading_only, "Only prepare batches, for so many seconds, and say how fast that goes: enough `loaders`?")
+      ->check(CLI::Range(0.1, 3600.0));
   app.add_flag("--dry-run", state->dry_run, "Say what training for FLUX would train and need, and stop; no weights are needed");
   app.add_flag("--json", state->json, "Print the result as JSON");
   app.footer(
@@ -91,11 +104,12 @@ std::function<int()> command_train(CLI::App& app) {
     fields_from_json(options, merged, "command line");
     const bool for_flux = options.task == "flux-lora";
     const train::RankPlace place = train::rank_place();
-    if ((state->dry_run || state->validate_only) && !place.first()) return static_cast<int>(kGood);  // that is one process's work
+    if ((state->dry_run || state->validate_only || state->loading_only > 0) && !place.first()) return static_cast<int>(kGood);  // that is one process's work
     if (state->dry_run) return dry_run(options, state->json);
-    if (for_flux && state->validate_only)
-      throw_user_error(
-          {.where = "train", .problem = "--validate-only is for the compact model", .hint = "--dry-run says what training for FLUX needs"});
+    if (for_flux && (state->validate_only || state->loading_only > 0))
+      throw_user_error({.where = "train",
+                        .problem = state->validate_only ? "--validate-only is for the compact model" : "--loading-only is for the compact model",
+                        .hint = "--dry-run says what training for FLUX needs"});
     const auto pack = [&] {
       for (size_t i = 0; i < options.data.size() && !for_flux; ++i)
         options.data[i] = shard_of(options.data[i], options.output, "data" + std::to_string(i));
@@ -105,6 +119,10 @@ std::function<int()> command_train(CLI::App& app) {
       pack();
       std::printf("%s\n", train::validate(options).dump(2).c_str());
       return static_cast<int>(kGood);
+    }
+    if (state->loading_only > 0) {
+      pack();
+      return loading_only(options, state->loading_only, state->json);
     }
     train::Ranks ranks(options);
     if (place.local == 0) pack();

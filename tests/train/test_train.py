@@ -249,3 +249,15 @@ def test_folders_of_pictures_are_packed_once_and_train_as_shards_do(tiny, pictur
     assert (run / "weights.safetensors").read_bytes() == (tiny.dr / "weights.safetensors").read_bytes()
     resflow("train", tiny.config, "--data", pictures, "--output", run, "--steps", "6")
     assert shard.stat().st_mtime_ns == packed
+
+
+def test_loading_alone_is_timed_and_leaves_nothing_behind(tiny, tmp_path):
+    run = ["train", tiny.config, "--batch", "4", "--loaders", "2", "--output", tmp_path / "run", "--loading-only"]
+    speed = json.loads(resflow(*run, "0.5", "--json").stdout)
+    assert speed["loaders"] == 2 and speed["seconds"] >= 0.5 and speed["crops"] > 0 and speed["crops"] % 4 == 0
+    assert speed["crops_per_second"] == pytest.approx(speed["crops"] / speed["seconds"])
+    assert not (tmp_path / "run").exists()
+    # Crops of nine times the pixels take longer: it is the work that is timed.
+    assert json.loads(resflow(*run, "0.5", "--json", "--crop", "96").stdout)["crops_per_second"] < speed["crops_per_second"]
+    assert "crops of 32 px a second by 2 loaders" in resflow(*run, "0.1").stdout
+    assert "--loading-only is for the compact model" in resflow(*run, "0.1", "--task", "flux-lora", code=USER_ERROR).stderr

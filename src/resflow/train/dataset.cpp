@@ -212,7 +212,7 @@ Batch Batch::part(int64_t from, int64_t to) const {
 }
 
 BatchLoader::BatchLoader(const Dataset& dataset, const BatchPart& part, int64_t first_batch, int64_t loaders, bool pinned)
-    : dataset_(dataset), part_(part), next_to_make_(first_batch), next_to_give_(first_batch), pinned_(pinned) {
+    : dataset_(dataset), part_(part), next_to_make_(first_batch), next_to_give_(first_batch), ahead_(2 * loaders + 6), pinned_(pinned) {
   for (int64_t i = 0; i < loaders; ++i) threads_.emplace_back([this](std::stop_token stop) { work(stop); });
 }
 
@@ -228,7 +228,7 @@ void BatchLoader::work(std::stop_token stop) {
     int64_t number = 0;
     {
       std::unique_lock lock(mutex_);
-      const auto room = [&] { return next_to_make_ < next_to_give_ + 2 * static_cast<int64_t>(threads_.size()) + 6; };
+      const auto room = [&] { return next_to_make_ < next_to_give_ + ahead_; };
       if (!wanted_.wait(lock, stop, room)) return;
       number = next_to_make_++;
     }

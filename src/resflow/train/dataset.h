@@ -87,13 +87,14 @@ class BatchLoader {
   BatchLoader(const Dataset& dataset, const BatchPart& part, int64_t first_batch, int64_t loaders, bool pinned);
   ~BatchLoader();
   Batch next();
+  int64_t ahead() const { return ahead_; }            // most batches that lie ready
   double waited_seconds() const { return waited_; }  // time the trainer spent waiting for data
 
  private:
   void work(std::stop_token stop);
   const Dataset& dataset_;
   BatchPart part_;
-  int64_t next_to_make_, next_to_give_;
+  int64_t next_to_make_, next_to_give_, ahead_;
   bool pinned_;
   double waited_ = 0;
   std::map<int64_t, Batch> ready_;

@@ -258,4 +258,23 @@ Json validate(const TrainOptions& options) {
   return Run(options, alone).validate();
 }
 
+Json measure_loading(const TrainOptions& options, double seconds, const Job& job) {
+  using Clock = std::chrono::steady_clock;
+  const Dataset dataset(options);
+  BatchLoader loader(dataset, {options.batch, 0, options.batch}, 0, options.loaders, false);
+  // What the loaders have made ahead would count as made in no time.
+  for (int64_t i = 0; i < 2 * loader.ahead(); ++i) loader.next();
+  const auto start = Clock::now();
+  int64_t crops = 0;
+  double taken = 0;
+  while (taken < seconds) {
+    job.throw_if_stopped();
+    loader.next();
+    crops += options.batch;
+    taken = std::chrono::duration<double>(Clock::now() - start).count();
+    job.report({.stage = "preparing batches", .done = static_cast<int64_t>(taken), .of = static_cast<int64_t>(std::ceil(seconds))});
+  }
+  return {{"crops", crops}, {"seconds", taken}, {"crops_per_second", static_cast<double>(crops) / taken}, {"loaders", options.loaders}};
+}
+
 }  // namespace resflow::train

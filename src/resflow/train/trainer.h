@@ -23,4 +23,8 @@ TrainResult train(const TrainOptions& options, Ranks& ranks, const Job& job = {}
 // Validates the run's current weights without training. Of one process.
 Json validate(const TrainOptions& options);
 
+// How fast the run's batches are prepared where no training keeps the loaders waiting, for about `seconds`. Nothing is written.
+// -> {"crops", "seconds", "crops_per_second", "loaders"}; loading of the first batches, which finds cold files, is left out. Throws UserError, Cancelled.
+Json measure_loading(const TrainOptions& options, double seconds, const Job& job = {});
+
 }  // namespace resflow::train
