@@ -53,8 +53,10 @@ def test_words_are_trained_validated_and_heard_in_captions(tiny, pictures, tmp_p
     made = {}
     for i, caption in enumerate(["", "a church", "strong noise", "no noise"]):
         out = tmp_path / f"{i}.png"
-        resflow("restore", source, "-o", out, "--model", model, "--scale", "1", "--no-checks", "--caption", caption)
+        done = resflow("restore", source, "-o", out, "--model", model, "--scale", "1", "--no-checks", "--caption", caption)
         made[caption] = Image.open(out).tobytes()
+        told = {"": "", "a church": "the caption says nothing of blur"}.get(caption, f"heard in the caption: {caption}")
+        assert told in done.stderr
     assert made[""] == made["a church"]  # words that it was not taught
     assert len({made[""], made["strong noise"], made["no noise"]}) == 3
     refused = resflow("train", *config, "--task", "flow", "--remover", dr, "--model.fusion", "addition", "--output", tmp_path / "no", code=USER_ERROR)

@@ -28,6 +28,12 @@ std::vector<double> CompactBackbone::sigmas(const PictureSettings& settings, int
   return flow::shift_sigmas(flow::linear_sigmas(static_cast<int>(settings.options.steps), first), mu);
 }
 
+std::vector<std::string> CompactBackbone::begin(const PictureSettings& settings, const Job&) {
+  if (!model_.flow.knows_words() || settings.options.caption.empty()) return {};
+  const std::string heard = models::text_of(models::words_of(settings.options.caption));
+  return {heard.empty() ? "the caption says nothing of blur, noise or compression" : "heard in the caption: " + heard};
+}
+
 TileFlow CompactBackbone::tile(const TileInput& input, const PictureSettings& settings) {
   const auto condition = std::make_shared<const models::CompactCondition>(
       model_.flow.prepare(input.enlarged.to(device_, dtype_), {.reference = input.reference, .features = input.features},

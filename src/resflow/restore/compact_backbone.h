@@ -19,7 +19,7 @@ class CompactBackbone final : public Backbone {
   void check(const RestoreOptions& options) const override;
   Json told() const override { return Json::object(); }
   std::vector<double> sigmas(const PictureSettings& settings, int64_t height, int64_t width) const override;
-  std::vector<std::string> begin(const PictureSettings& settings, const Job& job) override { return {}; }
+  std::vector<std::string> begin(const PictureSettings& settings, const Job& job) override;  // what was heard in the caption
   TileFlow tile(const TileInput& input, const PictureSettings& settings) override;
 
  private:
