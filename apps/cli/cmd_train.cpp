@@ -104,7 +104,8 @@ std::function<int()> command_train(CLI::App& app) {
     fields_from_json(options, merged, "command line");
     const bool for_flux = options.task == "flux-lora";
     const train::RankPlace place = train::rank_place();
-    if ((state->dry_run || state->validate_only || state->loading_only > 0) && !place.first()) return static_cast<int>(kGood);  // that is one process's work
+    if ((state->dry_run || state->validate_only || state->loading_only > 0) && !place.first())
+      return static_cast<int>(kGood);  // that is one process's work
     if (state->dry_run) return dry_run(options, state->json);
     if (for_flux && (state->validate_only || state->loading_only > 0))
       throw_user_error({.where = "train",

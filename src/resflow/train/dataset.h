@@ -87,7 +87,7 @@ class BatchLoader {
   BatchLoader(const Dataset& dataset, const BatchPart& part, int64_t first_batch, int64_t loaders, bool pinned);
   ~BatchLoader();
   Batch next();
-  int64_t ahead() const { return ahead_; }            // most batches that lie ready
+  int64_t ahead() const { return ahead_; }           // most batches that lie ready
   double waited_seconds() const { return waited_; }  // time the trainer spent waiting for data
 
  private:

@@ -24,7 +24,8 @@ TrainResult train(const TrainOptions& options, Ranks& ranks, const Job& job = {}
 Json validate(const TrainOptions& options);
 
 // How fast the run's batches are prepared where no training keeps the loaders waiting, for about `seconds`. Nothing is written.
-// -> {"crops", "seconds", "crops_per_second", "loaders"}; loading of the first batches, which finds cold files, is left out. Throws UserError, Cancelled.
+// -> {"crops", "seconds", "crops_per_second", "loaders"}; loading of the first batches, which finds cold files, is left out. Throws UserError,
+// Cancelled.
 Json measure_loading(const TrainOptions& options, double seconds, const Job& job = {});
 
 }  // namespace resflow::train
