@@ -14,17 +14,9 @@ using namespace resflow::models;
 namespace {
 
 CompactConfig tiny(const std::string& fusion) {
-  return {.channels = 8,
-          .remover_blocks = 1,
-          .stem_blocks = 1,
-          .head_blocks = 1,
-          .width = 32,
-          .heads = 2,
-          .depth = 3,
-          .mlp_ratio = 2,
-          .fusion = fusion,
-          .condition_rank = 4,
-          .radius = 1};
+  CompactConfig config = three_blocks();
+  config.fusion = fusion;
+  return config;
 }
 
 struct Model : TinyCompact {

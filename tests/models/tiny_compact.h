@@ -20,6 +20,20 @@ struct TinyCompact : CompactModel {
   CompactCondition prepare(const Tensor& image) const { return flow.prepare(image, remover.forward(image)); }
 };
 
+// Three blocks: a first, a middle and a last one.
+inline CompactConfig three_blocks() {
+  return {.channels = 8,
+          .remover_blocks = 1,
+          .stem_blocks = 1,
+          .head_blocks = 1,
+          .width = 32,
+          .heads = 2,
+          .depth = 3,
+          .mlp_ratio = 2,
+          .condition_rank = 4,
+          .radius = 1};
+}
+
 inline Tensor picture(const char* name, at::IntArrayRef shape) { return at::sigmoid(drawn(name, shape)); }
 inline Tensor all(std::initializer_list<double> values) { return at::tensor(at::ArrayRef<double>(values), at::kFloat); }
 

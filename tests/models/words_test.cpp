@@ -14,17 +14,9 @@ using namespace resflow::models;
 namespace {
 
 CompactConfig tiny(bool words) {
-  return {.channels = 8,
-          .remover_blocks = 1,
-          .stem_blocks = 1,
-          .head_blocks = 1,
-          .width = 32,
-          .heads = 2,
-          .depth = 3,
-          .mlp_ratio = 2,
-          .condition_rank = 4,
-          .words = words,
-          .radius = 1};
+  CompactConfig config = three_blocks();
+  config.words = words;
+  return config;
 }
 
 Tensor said(std::string_view caption) { return word_numbers(words_of(caption)).unsqueeze(0); }
