@@ -18,28 +18,54 @@ namespace {
 
 struct State {
   std::vector<std::string> inputs;
-  std::string poor, output, text;
+  std::string poor, removed, output, text;
   generate::ModelOptions model;
   generate::ShardOptions shard;
 };
 
 using Pictures = std::map<std::string, std::filesystem::path>;  // by stem
 
+Pictures pictures_in(const std::string& folder) {
+  Pictures out;
+  if (folder.empty()) return out;
+  for (const auto& path : restore::list_pictures({folder})) out[path.stem().string()] = path;
+  return out;
+}
+
+std::function<Tensor()> reader(const std::filesystem::path& path) {
+  return [path] { return image::read_picture(path).pixels; };
+}
+
 // Of samples as they come: what they brought along goes before --poor and --text.
-generate::SampleStream stream_of(const State& state, const Pictures& poor, std::vector<samples::Skipped>& skipped) {
+generate::SampleStream stream_of(const State& state, const Pictures& poor, const Pictures& removed, std::vector<samples::Skipped>& skipped) {
   return [&](bool pixels, const std::function<void(const generate::ShardSample&)>& take) {
     skipped = samples::each_sample(state.inputs, {.pixels = pixels}, [&](const samples::Sample& sample) {
-      generate::ShardSample out{.where = sample.where, .text = sample.text.value_or(state.text), .good = sample.pixels, .poor = sample.poor};
-      const auto found = poor.find(std::filesystem::path(sample.name).filename());
-      if (!out.poor && found == poor.end())
-        throw_user_error({.where = sample.where,
-                          .problem = "no poor picture of that name",
-                          .wanted = state.poor.empty() ? "--poor, a folder of them"
-                                                       : fmt::format("'{}' with any extension in {}",
-                                                                     std::filesystem::path(sample.name).filename().string(), state.poor),
-                          .got = "none",
-                          .hint = "`resflow degrade` makes them"});
-      if (!out.poor) out.poor = [&found] { return image::read_picture(found->second).pixels; };
+      generate::ShardSample out{
+          .where = sample.where, .text = sample.text.value_or(state.text), .good = sample.pixels, .poor = sample.poor, .removed = {}};
+      const std::string name = std::filesystem::path(sample.name).filename().string();
+      const auto wanted = [&](const std::string& folder, const char* option) {
+        return folder.empty() ? fmt::format("{}, a folder of them", option) : fmt::format("'{}' with any extension in {}", name, folder);
+      };
+      if (!out.poor) {
+        const auto found = poor.find(name);
+        if (found == poor.end())
+          throw_user_error({.where = sample.where,
+                            .problem = "no poor picture of that name",
+                            .wanted = wanted(state.poor, "--poor"),
+                            .got = "none",
+                            .hint = "`resflow degrade` makes them"});
+        out.poor = reader(found->second);
+      }
+      if (!state.removed.empty()) {
+        const auto found = removed.find(name);
+        if (found == removed.end())
+          throw_user_error({.where = sample.where,
+                            .problem = "no picture of that name by the degradation remover",
+                            .wanted = wanted(state.removed, "--removed"),
+                            .got = "none",
+                            .hint = "`resflow restore POOR -o REMOVED --strength 0` makes them"});
+        out.removed = reader(found->second);
+      }
       take(out);
     });
   };
@@ -47,12 +73,10 @@ generate::SampleStream stream_of(const State& state, const Pictures& poor, std::
 
 int run(const State& state) {
   check_fields(state.model);
-  Pictures poor;
-  if (!state.poor.empty())
-    for (const auto& path : restore::list_pictures({state.poor})) poor[path.stem().string()] = path;
+  const Pictures poor = pictures_in(state.poor), removed = pictures_in(state.removed);
   create_folder(std::filesystem::path(state.output).parent_path());
   std::vector<samples::Skipped> skipped;
-  const auto written = generate::write_latent_shards(state.output, stream_of(state, poor, skipped), state.model, state.shard,
+  const auto written = generate::write_latent_shards(state.output, stream_of(state, poor, removed, skipped), state.model, state.shard,
                                                      {.on_progress = progress_printer(""), .stop = interrupted()});
   end_progress();
   size_t count = 0;
@@ -76,6 +100,8 @@ std::function<int()> command_pack_latents(CLI::App& app) {
                  "lists (.jsonl: {\"image\": path, \"poor\": path, \"caption\": text})")
       ->required();
   app.add_option("--poor", state->poor, "Folder of the poor pictures, of the same names; not needed where each good one brings its own");
+  app.add_option("--removed", state->removed,
+                 "Folder of the degradation remover's pictures of the poor ones, of the same names: for fusion.condition reference or both");
   app.add_option("-o,--output", state->output, "Shard to write (.safetensors); with --buckets the beginning of their names")->required();
   app.add_option("--text", state->text, "Text of pictures without one of their own");
   add_options(app, state->model);

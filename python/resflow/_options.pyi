@@ -31,7 +31,7 @@ class RestoreOptions(TypedDict, total=False):
     guidance: float
     "FLUX: scale that the model is fed, where it takes one (dev). Default: 3.5"
     condition: str
-    "FLUX: the picture that it is shown: the poor one, enlarged, or the degradation remover's (lq | reference). Default: \"lq\""
+    "FLUX: what it is shown: the poor picture, enlarged, the degradation remover's, or both (a sequence); auto = as the adapter was trained, else lq (auto | lq | reference | both). Default: \"auto\""
     control_scale: float
     "FLUX: strength of what a ControlNet adds. Default: 1.0"
     max_sequence_length: int
@@ -51,7 +51,7 @@ class RestoreOptions(TypedDict, total=False):
     candidates: int
     "Candidates a round; 1 = plain sampling. Default: 4"
     rounds: int
-    "Rounds; at most one a step. Default: 2"
+    "Rounds; at most one a step; -1 = the strategy's own: 2, of resflow 0, whose candidates are all finished. Default: -1"
     survivors: int
     "Candidates that go on after a round; at most as many as candidates. Default: 2"
     lookahead: int
@@ -112,6 +112,8 @@ class RestoreOptions(TypedDict, total=False):
     "resflow: no more rounds once the parents have won twice. Default: true"
     finish_lookahead: bool
     "resflow: near the end, look ahead with the sampler's own steps and keep them. Default: true"
+    regions: int
+    "resflow: the winner is put together from all finished candidates, in so many regions a side; 1 = one of them as it is. Default: 4"
     model: str
     "Model: compact (shipped), a file of its kind, or FLUX: a diffusers folder, or ORG/NAME in Hugging Face's cache. Default: \"compact\""
     device: str

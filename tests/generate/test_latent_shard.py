@@ -72,6 +72,25 @@ def test_a_shard_holds_what_diffusers_would_encode(packed):
     assert (shard["empty.t5"] - tokens[0]).abs().max() < 1e-4 and (shard["empty.pooled"] - pooled[0]).abs().max() < 1e-4
 
 
+# Catches: the remover's picture in place of the poor one, or cropped otherwise; one that is missing, passed over in silence.
+@torch.no_grad()
+def test_the_removers_pictures_come_along(packed, tmp_path):
+    pipeline, folder, shard = packed
+    (tmp_path / "removed").mkdir()
+    for path in sorted((folder / "good").glob("*.png")):
+        image.open(path).transpose(image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "removed" / path.name)
+    command = ("pack-latents", folder / "good", "--poor", folder / "poor", "--removed", tmp_path / "removed", "--model", folder / "model", "-o",
+               tmp_path / "shard.safetensors", "--text", "the sea", *PLACE)  # fmt: skip
+    resflow(*command)
+    told = load_file(tmp_path / "shard.safetensors")
+    assert (told["references"][0] - encoded(pipeline, pixels(folder / "good" / "a.png")[:, :, 8:72].flip(2))).abs().max() < 1e-4
+    assert set(told) == set(shard) | {"references"} and all(torch.equal(told[name], shard[name]) for name in shard)
+    (tmp_path / "removed" / "b.png").unlink()
+    (tmp_path / "shard.safetensors").unlink()
+    done = resflow(*command, code=USER_ERROR)
+    assert "b.png" in done.stderr and "--strength 0" in done.stderr and not (tmp_path / "shard.safetensors").exists()
+
+
 def test_a_model_is_trained_on_it(packed, tmp_path):
     """From pictures to an adapter with no step between: catches parts that do not fit each other."""
     _, folder, _ = packed

@@ -99,10 +99,14 @@ class Tiny:
             z = z + (following - sigma) * velocity(inputs)
         return self.decode(diffusers.FluxPipeline._unpack_latents(z, h * 8, w * 8, 8))
 
-    def by_sequence(self, shown, attention, scale=1.0):
+    def by_sequence(self, shown, attention, scale=1.0, second=None):
+        """second: another picture shown after the first, one higher on the first axis."""
         rows, columns = shown.shape[1] // 16, shown.shape[2] // 16
-        condition, oracle = pack(self.encode(shown)), Omini(self.transformer, self.adapter, scale)
-        return lambda inputs: oracle(inputs, condition, condition_ids(rows, columns), attention)
+        pictures = [shown] if second is None else [shown, second]
+        condition = torch.cat([pack(self.encode(picture)) for picture in pictures], 1)
+        ids = torch.cat([condition_ids(rows, columns, axis0=float(i)) for i in range(len(pictures))])
+        oracle = Omini(self.transformer, self.adapter, scale)
+        return lambda inputs: oracle(inputs, condition, ids, attention)
 
 
 def pack(latent):
@@ -188,6 +192,18 @@ def test_the_adapters_scale_counts_and_the_reference_may_be_shown(tmp_path, tiny
         assert difference(tiny.sample(other, noise(tmp_path)), expected) > 2 * CLOSE
 
 
+# Catches: one of them left out, shown twice or in the other order, at the positions of one, or with the keys and values of one.
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_both_pictures_may_be_shown(tmp_path, tiny, remover, attention):
+    tiny.restore(tiny.poor, tmp_path / "reference.png", "--strength", 0, *remover)
+    tiny.restore(tiny.poor, tmp_path / "out.png", "--condition", "both", "--condition-attention", attention, *remover)
+    poor, removed = pixels(tiny.poor), pixels(tmp_path / "reference.png")
+    expected = tiny.sample(tiny.by_sequence(poor, attention, second=removed), noise(tmp_path))
+    assert difference(pixels(tmp_path / "out.png"), expected) < 1 / 255  # of 8 bits
+    for other in (tiny.by_sequence(poor, attention), tiny.by_sequence(removed, attention, second=poor), tiny.by_sequence(poor, attention, second=poor)):
+        assert difference(tiny.sample(other, noise(tmp_path)), expected) > 2 / 255
+
+
 def test_strength_starts_from_the_reference(tmp_path, tiny, remover):
     """As FluxImg2ImgPipeline does: of three steps the last two. Catches: a start from the poor picture, or from noise."""
     tiny.restore(tiny.poor, tmp_path / "reference.png", "--strength", 0, *remover)
@@ -255,6 +271,8 @@ def test_addition_equals_diffusers_with_what_was_trained_merged_in(tmp_path, tin
     expected = tiny.sample(call, noise(tmp_path))
     hook.remove()
     assert difference(pixels(tmp_path / "out.png"), expected) < CLOSE and item["model"]["fusion"] == "addition"
+    told = tiny.restore(tiny.poor, tmp_path / "b.png", "--adapter", path, "--condition", "both", adapter=False, code=USER_ERROR)
+    assert "room for one picture" in told and "sequence" in told
     (tmp_path / "condition_embedder.safetensors").unlink()
     told = tiny.restore(tiny.poor, tmp_path / "b.png", "--adapter", path, "--condition-fusion", "addition", adapter=False, code=USER_ERROR)
     assert "condition_embedder.safetensors" in told
@@ -342,7 +360,8 @@ def run(tiny, tmp_path_factory):
     """-> the folder of a short training of an adapter for the tiny transformer, with attention of its own"""
     folder = tmp_path_factory.mktemp("run")
     draw = lambda *shape: torch.randn(*shape, generator=torch.Generator().manual_seed(1))  # noqa: E731
-    save_file({"latents": draw(2, CHANNELS, 8, 8), "conditions": draw(2, CHANNELS, 8, 8), "t5": draw(2, 5, T5_WIDTH), "pooled": draw(2, CLIP_WIDTH)}, folder / "a.safetensors")
+    shard = {name: draw(2, CHANNELS, 8, 8) for name in ("latents", "conditions", "references")} | {"t5": draw(2, 5, T5_WIDTH), "pooled": draw(2, CLIP_WIDTH)}
+    save_file(shard, folder / "a.safetensors")
     (folder / "train.toml").write_text(f"""
 task = "flux-lora"
 data = ["{folder / "a.safetensors"}"]
@@ -355,6 +374,7 @@ ema = 0
 model = "{tiny.model / "transformer"}"
 [fusion]
 rank = 2
+condition = "both"
 condition_attention = "full"
 """)
     resflow("train", folder / "train.toml", "--output", folder / "run")
@@ -367,6 +387,10 @@ def test_what_was_trained_is_used_as_it_was_trained(tmp_path, tiny, run):
     for attention in ATTENTION:
         tiny.restore(tiny.poor, tmp_path / f"{attention}.png", "--adapter", run / "adapter.safetensors", "--condition-attention", attention, adapter=False)
     assert torch.equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "full.png"))
+    for condition in ("both", "lq"):  # it was shown both
+        tiny.restore(tiny.poor, tmp_path / f"{condition}.png", "--adapter", run, "--condition", condition, adapter=False)
+    assert torch.equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "both.png"))
+    assert difference(pixels(tmp_path / "a.png"), pixels(tmp_path / "lq.png")) > 1 / 255
     assert difference(pixels(tmp_path / "a.png"), pixels(tmp_path / "independent.png")) > 1 / 255
     older = load_file(run / "adapter.safetensors")
     save_file(older, tmp_path / "older.safetensors", {"format": "pt", "resflow.version": "0.1.0"})
@@ -405,7 +429,7 @@ def test_what_is_wrong_is_told_before_any_picture_is_touched(tmp_path, tiny):
         (("--adapter", tiny.omini, "--control", tiny.model / "vae"), "--adapter"),
         (("--control", tiny.model / "vae"), "no ControlNet"),
         (("--adapter", tiny.omini, "--condition-fusion", "controlnet"), "--control"),
-        (("--adapter", tiny.omini, "--condition", "both"), "condition"),
+        (("--adapter", tiny.omini, "--condition", "all"), "condition"),
         (("--adapter", tiny.omini, "--transformer", tiny.model / "vae"), "vae"),
     ]
     for options, told in cases:

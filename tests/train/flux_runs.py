@@ -27,6 +27,7 @@ def shard(path, samples=6, seed=1, side=SIDE):
         {
             "latents": clean,
             "conditions": (clean + 0.5 * draw(samples, 4, side, side)).bfloat16(),
+            "references": 0.8 * clean,
             "t5": draw(samples, 5, 24).bfloat16(),
             "pooled": draw(samples, 20),
             "empty.t5": draw(5, 24),

@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
     const auto in = weights::TensorFile::open(argv[1]);
     train::TrainOptions options;
     fields_from_json(options, Json::parse(in.metadata().at("options")));
-    const train::LatentShards shards(options.data);
+    const train::LatentShards shards(options.data, options.fusion.condition);
     train::FluxObjective objective(options, c10::Device(c10::kCPU));
     objective.initialise();
     std::vector<std::pair<std::string, Tensor>> out;

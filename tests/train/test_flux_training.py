@@ -47,12 +47,15 @@ def validation_noise(folder, options):
 
 
 def reference_loss(model, adapter, batch, attention):
+    """Its condition: [B, pictures, 4, h, w]"""
     t = batch["t"].view(-1, 1, 1, 1)
     z, target = (1 - t) * batch["clean"] + t * batch["noise"], batch["noise"] - batch["clean"]
     ids = condition_ids(SIDE // 2, SIDE // 2)
     inputs = {"hidden_states": pack(z), "encoder_hidden_states": batch["t5"], "pooled": batch["pooled"], "timestep": batch["t"], "img_ids": ids,
               "txt_ids": torch.zeros(5, 3), "guidance": torch.ones(2)}  # fmt: skip
-    out = Omini(model, adapter, ALPHA / RANK)(inputs, pack(batch["condition"]), ids, attention)
+    shown = batch["condition"].unbind(1)
+    places = torch.cat([condition_ids(SIDE // 2, SIDE // 2, axis0=float(i)) for i in range(len(shown))])
+    out = Omini(model, adapter, ALPHA / RANK)(inputs, torch.cat([pack(picture) for picture in shown], 1), places, attention)
     return torch.nn.functional.mse_loss(out, pack(target))
 
 
@@ -64,12 +67,12 @@ def learning_rate(step):
 
 # Catches: another loss, target, time, guidance or order of tokens than FLUX's; a gradient that is summed instead of averaged, clipped or decayed
 # otherwise than torch does; batches that are seen twice; an adapter that is not what was trained.
-@pytest.mark.parametrize("attention", ["independent", "full"])
-def test_fifty_steps_follow_pytorch(tiny_flux, tmp_path, attention):
+@pytest.mark.parametrize(("attention", "condition"), [("independent", "lq"), ("full", "lq"), ("independent", "both")])
+def test_fifty_steps_follow_pytorch(tiny_flux, tmp_path, attention, condition):
     folder, model = tiny_flux
-    resflow("train", folder / "train.toml", "--output", tmp_path, "--fusion.condition-attention", attention)
+    resflow("train", folder / "train.toml", "--output", tmp_path, "--fusion.condition-attention", attention, "--fusion.condition", condition)
     ours = losses(tmp_path)
-    batches, start = drawn(tmp_path, options_of(folder), 2 * STEPS)
+    batches, start = drawn(tmp_path, options_of(folder, condition=condition), 2 * STEPS)
     names = sorted({name.removeprefix("lora.").rsplit(".lora_", 1)[0] for name in start})
     adapter = {name: tuple(start[f"lora.{name}.lora_{part}.weight"].clone().requires_grad_() for part in "AB") for name in names}
     untrained = {name: tuple(t.detach().clone() for t in pair) for name, pair in adapter.items()}
@@ -113,13 +116,20 @@ def test_draws_are_logit_normal_shifted_and_dropped(tiny_flux, tmp_path):
     assert abs(float(noise.mean())) < 0.01 and abs(float(noise.std()) - 1) < 0.01
     no_text = torch.cat([(batch["t5"] == given["empty.t5"]).all(-1).all(-1) for batch in batches])
     no_pooled = torch.cat([(batch["pooled"] == given["empty.pooled"]).all(-1) for batch in batches])
-    no_image = torch.cat([(batch["condition"] == given["empty.condition"]).flatten(1).all(1) for batch in batches])
+    no_image = torch.cat([(batch["condition"][:, 0] == given["empty.condition"]).flatten(1).all(1) for batch in batches])
     assert torch.equal(no_text, no_pooled)
     assert 0.25 < no_text.float().mean() < 0.35 and 0.25 < no_image.float().mean() < 0.35
     assert 0.06 < (no_text & no_image).float().mean() < 0.13  # 0.09: independent of each other
     clean = torch.cat([batch["clean"] for batch in batches])
     which = (clean[:, None] == given["latents"][None]).flatten(2).all(2)
     assert which.any(1).all() and which.float().mean(0).min() > 0.1
+    first = int((~no_image).int().argmax()) // 2  # the first batch in which a picture is shown
+    for condition, shown in (("lq", ["conditions"]), ("reference", ["references"]), ("both", ["conditions", "references"])):
+        batch = drawn(tmp_path, options_of(folder, condition=condition), first + 1)[0][first]
+        for row in range(2):
+            for i, name in enumerate(shown):
+                own = given[name][which[2 * first + row].int().argmax()].float()
+                assert torch.equal(batch["condition"][row, i], given["empty.condition"] if no_image[2 * first + row] else own), (condition, row, name)
     texts = torch.cat([batch["t5"] for batch in batches])[~no_text]
     assert torch.equal(texts, given["t5"].float()[which[~no_text].int().argmax(1)])  # a sample's own text
 
@@ -197,5 +207,12 @@ def test_what_does_not_fit_is_told(tiny_flux, tmp_path):
     config = (folder / "train.toml").read_text().replace(str(folder / "a.safetensors"), str(tmp_path / "half.safetensors"))
     (tmp_path / "half.toml").write_text(config)
     assert "no tensor 'conditions'" in resflow("train", tmp_path / "half.toml", "--output", tmp_path / "run", code=USER_ERROR).stderr
+    given = load_file(folder / "a.safetensors")
+    given.pop("references")
+    save_file(given, tmp_path / "half.safetensors")
+    for condition in ("reference", "both"):
+        told = resflow("train", tmp_path / "half.toml", "--output", tmp_path / "run", "--fusion.condition", condition, code=USER_ERROR).stderr
+        assert "no tensor 'references'" in told and "--removed" in told
+    assert "two pictures need a sequence" in run("--fusion.condition", "both", "--fusion.fusion", "addition")
     assert "flux-lora" in resflow("train", "configs/dr.toml", "--dry-run", code=USER_ERROR).stderr
     assert "does not end by `minutes`" in run("--minutes", "1")

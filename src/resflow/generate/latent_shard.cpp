@@ -22,9 +22,10 @@ Tensor resized(const Tensor& image, int64_t height, int64_t width) {
   return image::resize(image, height, width).clamp(0, 1);
 }
 
-// Both at the bucket's size, [1, 3, height, width] each: the good picture brought to cover it, or, `cut_only`, no smaller than it; the centre of
-// that.
-std::pair<Tensor, Tensor> crops(Tensor good, const Tensor& poor, const Bucket& to, bool cut_only) {
+// All at the bucket's size, [1, 3, height, width] each: the first, the good picture, brought to cover it, or, `cut_only`, no smaller than it; the
+// centre of that; the others alike.
+std::vector<Tensor> crops(const std::vector<Tensor>& pictures, const Bucket& to, bool cut_only) {
+  Tensor good = pictures.front();
   const double scale =
       std::max(static_cast<double>(to.height) / static_cast<double>(good.size(1)), static_cast<double>(to.width) / static_cast<double>(good.size(2)));
   if (!cut_only || scale > 1) {
@@ -34,10 +35,11 @@ std::pair<Tensor, Tensor> crops(Tensor good, const Tensor& poor, const Bucket& t
     };
     good = resized(good, side(good.size(1), to.height), side(good.size(2), to.width));
   }
-  const Tensor same = resized(poor, good.size(1), good.size(2));
   const int64_t y = (good.size(1) - to.height) / 2, x = (good.size(2) - to.width) / 2;
   const auto cut = [&](const Tensor& t) { return t.narrow(1, y, to.height).narrow(2, x, to.width).unsqueeze(0); };
-  return {cut(good), cut(same)};
+  std::vector<Tensor> out = {cut(good)};
+  for (size_t i = 1; i < pictures.size(); ++i) out.push_back(cut(resized(pictures[i], good.size(1), good.size(2))));
+  return out;
 }
 
 void check(const ShardOptions& options) {
@@ -72,7 +74,7 @@ std::map<std::string, TextFeatures> encode_texts(const SampleStream& samples, co
 }
 
 struct Rows {
-  std::vector<Tensor> latents, conditions, tokens, pooled;
+  std::vector<Tensor> latents, conditions, references, tokens, pooled;
 };
 
 std::filesystem::path shard_path(const std::filesystem::path& path, const Bucket& bucket, bool buckets) {
@@ -124,10 +126,13 @@ WrittenShards write_latent_shards(const std::filesystem::path& path, const Sampl
     try {
       const Tensor pixels = sample.good();
       const Bucket bucket = nearest_bucket(buckets, pixels.size(1), pixels.size(2));
-      const auto [good, poor] = crops(pixels, sample.poor(), bucket, /*cut_only=*/!options.buckets);
+      std::vector<Tensor> pictures = {pixels, sample.poor()};
+      if (sample.removed) pictures.push_back(sample.removed());
+      pictures = crops(pictures, bucket, /*cut_only=*/!options.buckets);
       auto& to = rows[bucket];
-      to.latents.push_back(encode(good));
-      to.conditions.push_back(encode(poor));
+      to.latents.push_back(encode(pictures[0]));
+      to.conditions.push_back(encode(pictures[1]));
+      if (sample.removed) to.references.push_back(encode(pictures[2]));
       to.tokens.push_back(features.at(sample.text).tokens);
       to.pooled.push_back(features.at(sample.text).pooled);
     } catch (const UserError& error) {
@@ -139,15 +144,15 @@ WrittenShards write_latent_shards(const std::filesystem::path& path, const Sampl
     throw_user_error({.where = path.string(), .problem = "no picture could be read", .got = out.failed.empty() ? "" : out.failed.front().second});
   for (const auto& [bucket, of] : rows) {
     const auto shard = shard_path(path, bucket, options.buckets);
-    weights::write_safetensors(shard,
-                               {{"latents", at::cat(of.latents)},
-                                {"conditions", at::cat(of.conditions)},
-                                {"t5", at::cat(of.tokens)},
-                                {"pooled", at::cat(of.pooled)},
-                                {"empty.t5", features.at("").tokens[0]},
-                                {"empty.pooled", features.at("").pooled[0]},
-                                {"empty.condition", encode(at::zeros({1, 3, bucket.height, bucket.width}))[0]}},
-                               {{"kind", "resflow latents"}, {"model", folder.name}});
+    std::vector<std::pair<std::string, Tensor>> tensors = {{"latents", at::cat(of.latents)},
+                                                           {"conditions", at::cat(of.conditions)},
+                                                           {"t5", at::cat(of.tokens)},
+                                                           {"pooled", at::cat(of.pooled)},
+                                                           {"empty.t5", features.at("").tokens[0]},
+                                                           {"empty.pooled", features.at("").pooled[0]},
+                                                           {"empty.condition", encode(at::zeros({1, 3, bucket.height, bucket.width}))[0]}};
+    if (!of.references.empty()) tensors.emplace_back("references", at::cat(of.references));
+    weights::write_safetensors(shard, tensors, {{"kind", "resflow latents"}, {"model", folder.name}});
     out.shards.emplace_back(shard, static_cast<int64_t>(of.latents.size()));
   }
   return out;

@@ -16,8 +16,9 @@ namespace resflow::generate {
 // Its functions may be called until the stream goes on.
 struct ShardSample {
   std::string where, text;  // `where` is for messages
-  // float [3, H, W], 0..1; the poor picture is of the same scene, of any size. Throw UserError.
-  std::function<Tensor()> good, poor;
+  // float [3, H, W], 0..1; the others are of the same scene, of any size. removed: the degradation remover's picture of the poor one; of all samples
+  // or of none. Throw UserError.
+  std::function<Tensor()> good, poor, removed;
 };
 
 // Hands out every sample, in order, the same ones each time. pixels: whether pictures will be asked for; first it is called for the texts alone.
@@ -58,9 +59,9 @@ struct WrittenShards {
 };
 
 // Encodes and writes the shard `path`, or with buckets one a size that occurs, NAME-WIDTHxHEIGHT.safetensors; each whole or not at all. Without
-// buckets a good picture smaller than the crop is enlarged to it, and others are cropped as they are. The poor one is enlarged or reduced to the good
-// one's size (antialiased bicubic) and cropped alike. Latents are stored as float32. Reports stage "encode". Throws UserError (options, no picture
-// that can be read), Cancelled.
+// buckets a good picture smaller than the crop is enlarged to it, and others are cropped as they are. The others are enlarged or reduced to the
+// good one's size (antialiased bicubic) and cropped alike. Latents are stored as float32. Reports stage "encode". Throws UserError (options, no
+// picture that can be read), Cancelled.
 WrittenShards write_latent_shards(const std::filesystem::path& path, const SampleStream& samples, const ModelOptions& model,
                                   const ShardOptions& options, const Job& job = {});
 

@@ -82,6 +82,15 @@ void FluxBackbone::check(const RestoreOptions& options) const {
   if (!files_.control && options.control_scale != RestoreOptions{}.control_scale)
     throw_user_error(
         {.where = "control_scale", .problem = "there is no ControlNet", .hint = "An adapter's strength is said with it: --adapter FILE:SCALE"});
+  if (shown(options) == "both" && files_.fusion.fusion != "sequence")
+    throw_user_error({.where = "condition",
+                      .problem = "this fusion has room for one picture",
+                      .wanted = "lq or reference, or a sequence",
+                      .got = "both, and " + files_.fusion.fusion});
+}
+
+std::string FluxBackbone::shown(const RestoreOptions& options) const {
+  return options.condition == "auto" ? files_.fusion.condition : options.condition;
 }
 
 Json FluxBackbone::told() const {
@@ -121,9 +130,10 @@ generate::Work FluxBackbone::work_of(const PictureSettings& settings) const {
   const int64_t tokens = (size.width / multiple()) * (size.height / multiple()), bytes = static_cast<int64_t>(c10::elementSize(parts_.dtype()));
   generate::Work out{.size = size, .image = true, .max_sequence_length = settings.options.max_sequence_length, .batch = settings.batch};
   const bool sequence = files_.fusion.fusion == "sequence";
-  if (sequence && files_.fusion.condition_attention == "full") out.reference = size;
+  const int64_t pictures = shown(settings.options) == "both" ? 2 : 1;
+  if (sequence && files_.fusion.condition_attention == "full") out.reference = {.width = size.width, .height = pictures * size.height};
   if (sequence && files_.fusion.condition_attention == "independent")
-    out.beside = 2 * (config.num_layers + config.num_single_layers) * tokens * config.width() * bytes;
+    out.beside = 2 * pictures * (config.num_layers + config.num_single_layers) * tokens * config.width() * bytes;
   if (files_.control) {
     const auto& trunk = files_.control->config.trunk;
     for (const auto& name : files_.control->weights.names()) out.beside += bytes * c10::multiply_integers(files_.control->weights.shape(name));
@@ -180,9 +190,12 @@ std::vector<std::string> FluxBackbone::begin(const PictureSettings& settings, co
   return notes;
 }
 
-models::FluxCondition FluxBackbone::condition_of(const Tensor& picture, const Tensor& latent, const generate::TextFeatures& text) const {
+models::FluxCondition FluxBackbone::condition_of(const Tensor& picture, const std::vector<Tensor>& latents,
+                                                 const generate::TextFeatures& text) const {
   if (fusion_->takes_picture()) return {.tokens = picture * 2 - 1, .ids = {}, .blocks = {}};
-  return fusion_->prepare(models::patchify(latent, kPatch), latent.size(2) / kPatch, latent.size(3) / kPatch, text.pooled);
+  std::vector<Tensor> tokens;
+  for (const auto& latent : latents) tokens.push_back(models::patchify(latent, kPatch));
+  return fusion_->prepare(at::cat(tokens, 1), latents.front().size(2) / kPatch, latents.front().size(3) / kPatch, text.pooled);
 }
 
 flow::VelocityFn FluxBackbone::velocity_of(models::FluxCondition condition, const Cells& cells, const PictureSettings& settings) const {
@@ -218,15 +231,16 @@ Tensor FluxBackbone::each(const autoencoders::Autoencoder& autoencoder, const Te
 TileFlow FluxBackbone::tile(const TileInput& input, const PictureSettings& settings) {
   const auto& autoencoder = parts_.autoencoder();
   const Cells cells = cells_of(input.tile);
-  const bool shows_reference = settings.options.condition == "reference";
-  const Tensor reference = input.reference.clamp(0, 1);
-  const Tensor shown = shows_reference ? reference : input.enlarged.to(parts_.device());
-  const Tensor latent = autoencoder.encode(shown);  // C_img, [1, C, h, w]
+  const std::string kind = shown(settings.options);
+  const Tensor poor = input.enlarged.to(parts_.device()), removed = input.reference.clamp(0, 1);
+  std::vector<Tensor> latents;  // C_img, [1, C, h, w] each
+  if (kind != "reference") latents.push_back(autoencoder.encode(poor));
+  if (kind != "lq") latents.push_back(autoencoder.encode(removed));
   // Full strength starts from noise alone: then the guess is only what a search that ends at once falls back to.
-  const Tensor guess = settings.options.strength < 1 && !shows_reference ? autoencoder.encode(reference) : latent;
+  const Tensor guess = settings.options.strength < 1 && kind == "lq" ? autoencoder.encode(removed) : latents.back();
   const auto& previews = preview_ ? *preview_ : autoencoder;
   return {.sigmas = sigmas(settings, input.tile.height, input.tile.width),
-          .velocity = velocity_of(condition_of(shown, latent, texts_.front().second), cells, settings),
+          .velocity = velocity_of(condition_of(kind == "reference" ? removed : poor, latents, texts_.front().second), cells, settings),
           .coordinates = {.center = {}, .sigma_s = 1, .guess = guess},
           .noise = [cells, channels = autoencoder.latent_channels(),
                     device = parts_.device()](const Stream& field) { return latent_noise(field, channels, cells).to(device); },

@@ -45,7 +45,8 @@ class FluxBackbone final : public Backbone {
   generate::Work work_of(const PictureSettings& settings) const;
   const generate::TextFeatures& text_of(const std::string& caption, int64_t length, const Job& job);
   void load();
-  models::FluxCondition condition_of(const Tensor& picture, const Tensor& latent, const generate::TextFeatures& text) const;
+  std::string shown(const RestoreOptions& options) const;  // lq, reference, both
+  models::FluxCondition condition_of(const Tensor& picture, const std::vector<Tensor>& latents, const generate::TextFeatures& text) const;
   flow::VelocityFn velocity_of(models::FluxCondition condition, const Cells& cells, const PictureSettings& settings) const;
   static Tensor each(const autoencoders::Autoencoder& autoencoder, const Tensor& latents);
 

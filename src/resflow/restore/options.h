@@ -75,7 +75,7 @@ struct RestoreOptions {
   std::string color_fix = "none";
   std::string caption;
   double guidance = 3.5;
-  std::string condition = "lq";
+  std::string condition = "auto";
   double control_scale = 1;
   int64_t max_sequence_length = 512;
   int64_t tile = 0;
@@ -103,8 +103,10 @@ struct RestoreOptions {
           "What the picture shows, in words: for FLUX, and for rewards that compare with a text; for a compact model trained with words: what is "
           "wrong with it, as \"no blur, strong noise\"");
     visit("guidance", o.guidance, "FLUX: scale that the model is fed, where it takes one (dev)", Range{0, 100});
-    visit("condition", o.condition, "FLUX: the picture that it is shown: the poor one, enlarged, or the degradation remover's",
-          OneOf{{"lq", "reference"}});
+    visit("condition", o.condition,
+          "FLUX: what it is shown: the poor picture, enlarged, the degradation remover's, or both (a sequence); auto = as the adapter was trained, "
+          "else lq",
+          OneOf{{"auto", "lq", "reference", "both"}});
     visit("control_scale", o.control_scale, "FLUX: strength of what a ControlNet adds", Range{0, 10});
     visit("max_sequence_length", o.max_sequence_length, "FLUX: tokens of the caption; another number changes the picture", Range{1, 512});
     visit("tile", o.tile, "Side of a tile in result pixels (memory grows with it), 128 or more; 0 = 512, FLUX: 1024", Range{0, 8192});

@@ -65,12 +65,18 @@ struct View {
   std::string kind(const Json& candidate) const {
     return on_path(candidate) ? "path" : candidate.at("gated").get<bool>() ? "gated" : candidate.at("chosen").get<bool>() ? "chosen" : "";
   }
+  static std::string list(const Json& parts) {
+    std::string out;
+    for (const auto id : parts.get<std::set<int64_t>>()) out += (out.empty() ? "" : ", ") + std::to_string(id);
+    return out;
+  }
   std::string told(const Json& candidate) const {
     std::string out =
         fmt::format("candidate {}: {}, round {}, noise level {}, rank {}", candidate.at("id").dump(), candidate.at("kind").get<std::string>(),
                     candidate.at("round").dump(), number(candidate.at("sigma")), number(candidate.at("rank")));
     for (const auto& [name, score] : candidate.at("scores").items()) out += fmt::format("\n{} {}", name, number(score));
     if (candidate.at("gated").get<bool>()) out += "\ndropped by a gate";
+    if (candidate.contains("parts")) out += "\nregions of " + list(candidate.at("parts"));
     return out;
   }
 };
@@ -173,7 +179,8 @@ std::string table(const View& view) {
   for (const auto& c : view.candidates()) {
     const auto parent = c.at("parent").get<int64_t>();
     out += fmt::format("<tr class=\"{}\"><td>{}</td><td>{}</td><td class=\"l\">{}</td><td>{}</td><td>{}</td><td>{}</td>", view.kind(c),
-                       c.at("id").dump(), parent < 0 ? "" : std::to_string(parent), c.at("kind").get<std::string>(), c.at("round").dump(),
+                       c.at("id").dump(), parent < 0 ? "" : std::to_string(parent),
+                       c.at("kind").get<std::string>() + (c.contains("parts") ? " of " + View::list(c.at("parts")) : ""), c.at("round").dump(),
                        number(c.at("sigma")), number(c.at("rho")));
     for (const auto& reward : view.search.at("rewards")) out += "<td>" + number(c.at("scores").at(reward.get<std::string>())) + "</td>";
     std::string fate;
@@ -210,6 +217,7 @@ std::string tile_section(const TraceFile& trace, size_t tile) {
 std::string search_report(const TraceFile& trace) {
   const Json& manifest = trace.content.at("manifest");
   const Json& options = manifest.at("options");
+  const Json& searched = trace.tiles().front().at("search").at("options");
   const auto row = [](const std::string& name, const std::string& value) { return fmt::format("<dt>{}</dt><dd>{}</dd>\n", name, escaped(value)); };
   std::string out = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"
@@ -220,7 +228,7 @@ std::string search_report(const TraceFile& trace) {
                                    manifest.at("result").at("height").dump()));
   out +=
       row("strategy", fmt::format("{}: {} candidates, {} rounds, {} survivors, look-ahead {}, rho {} ({})", options.at("search").get<std::string>(),
-                                  options.at("candidates").dump(), options.at("rounds").dump(), options.at("survivors").dump(),
+                                  options.at("candidates").dump(), searched.at("rounds").dump(), options.at("survivors").dump(),
                                   options.at("lookahead").dump(), options.at("rho").dump(), options.at("perturbation").get<std::string>()));
   out += row("steps, sigma_s, seed", fmt::format("{}, {}, {}", options.at("steps").dump(), options.at("sigma_s").dump(), options.at("seed").dump()));
   out += row("model evaluations",

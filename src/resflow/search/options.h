@@ -15,7 +15,7 @@ std::vector<std::string> strategy_names();
 
 struct SearchOptions {
   std::string strategy = "none";
-  int64_t candidates = 4, rounds = 2, survivors = 2, lookahead = 2;
+  int64_t candidates = 4, rounds = -1, survivors = 2, lookahead = 2;
   double rho = 0.3, rho_decay = 0;
   std::string perturbation = "preserve", estimator = "mspde";
   bool elitism = true, last_expansion = true;
@@ -32,12 +32,14 @@ struct SearchOptions {
   std::string potential = "diff";
   double temperature = 10, resample_below = 0.5;
   bool share_velocity = true, early_rejection = true, adaptive_rho = true, stop_early = true, finish_lookahead = true;
+  int64_t regions = 4;
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
     visit("search", o.strategy, "Test-time search: how candidates are made and kept", OneOf{strategy_names()});
     visit("candidates", o.candidates, "Candidates a round; 1 = plain sampling", Range{1, 4096});
-    visit("rounds", o.rounds, "Rounds; at most one a step", Range{0, 1000});
+    visit("rounds", o.rounds, "Rounds; at most one a step; -1 = the strategy's own: 2, of resflow 0, whose candidates are all finished",
+          Range{-1, 1000});
     visit("survivors", o.survivors, "Candidates that go on after a round; at most as many as candidates", Range{1, 4096});
     visit("lookahead", o.lookahead, "Strides that mspde looks ahead", Range{0, 64});
     visit("rho", o.rho, "Strength of a perturbation: fresh noise relative to the noise that is there", Range{0, 1});
@@ -69,6 +71,8 @@ struct SearchOptions {
     visit("adaptive_rho", o.adaptive_rho, "resflow: rho follows success (halved when no child wins, x 1.3 when all parents lose)");
     visit("stop_early", o.stop_early, "resflow: no more rounds once the parents have won twice");
     visit("finish_lookahead", o.finish_lookahead, "resflow: near the end, look ahead with the sampler's own steps and keep them");
+    visit("regions", o.regions,
+          "resflow: the winner is put together from all finished candidates, in so many regions a side; 1 = one of them as it is", Range{1, 64});
   }
 };
 

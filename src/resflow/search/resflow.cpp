@@ -1,4 +1,8 @@
-// Ours: the paper's loop made cheap. What it adds can be switched off one by one:
+// Ours: whole samples, and a winner put together from the best regions of each (regions; run.h: stitch). For the few calls that N samples take this
+// gains more than any choice among whole pictures: the regions of N samples hold far more pictures than N.
+//
+// With rounds, candidates branch on the way as in the paper, made cheap, and only the survivors are finished and put together. What that adds can be
+// switched off one by one:
 //   share_velocity    siblings share the call at their parent, which is also the parent's own next step
 //   early_rejection   successive halving: a one-step estimate (free: its call is the look-ahead's first) drops half before strides are spent
 //   finish_lookahead  where finishing costs no more than looking ahead, candidates are finished: exact estimates, and the winner's steps are kept
@@ -15,6 +19,17 @@ namespace {
 class ResFlow final : public Strategy {
  public:
   void search(Run& run) const override {
+    const auto& o = run.options();
+    if (o.rounds == 0) {
+      run.sample(o.candidates);
+    } else {
+      branch(run);
+    }
+    run.stitch(o.regions);
+  }
+
+ private:
+  static void branch(Run& run) {
     const auto& o = run.options();
     const auto rounds = run.round_steps();
     const auto keep = std::min(o.survivors, o.candidates);
@@ -52,7 +67,6 @@ class ResFlow final : public Strategy {
     run.finish(beams, round + 1);
   }
 
- private:
   struct Outcome {
     Group beams;
     int64_t parents = 0, beaten = 0;
@@ -120,6 +134,8 @@ class ResFlow final : public Strategy {
 
 }  // namespace
 
-Entry<Strategy> strategy_resflow() { return entry<Strategy, ResFlow>("resflow", "Ours: the paper's search for a fraction of its calls"); }
+Entry<Strategy> strategy_resflow() {
+  return entry<Strategy, ResFlow>("resflow", "Ours: whole samples, and a winner put together from the best regions of each");
+}
 
 }  // namespace resflow::search

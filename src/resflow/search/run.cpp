@@ -46,6 +46,8 @@ double Run::seconds() const {
   return (problem_.clock ? problem_.clock() : std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count()) - began_;
 }
 
+bool Run::over() const { return problem_.job.stop.stop_requested() || (options_.time > 0 && seconds() >= options_.time); }
+
 double Run::calls_left() const {
   double left = kInfinity;
   if (options_.budget > 0) left = options_.budget / problem_.cost_per_sample - calls_ + kRounding;
@@ -244,6 +246,23 @@ void Run::finish(Group& group, int64_t round) {
   }
   judge(group, round);
   for (const auto& c : group) add_finished(c);
+}
+
+void Run::sample(int64_t count) {
+  const double each = calls_to_finish(0);
+  expect(static_cast<double>(count) * each);
+  const int64_t batch = options_.batch > 0 ? options_.batch : count;
+  for (int64_t begin = 0; begin < count; begin += batch) {
+    Group group;
+    for (int64_t i = begin; i < std::min(count, begin + batch); ++i) group.push_back(start(static_cast<uint64_t>(i)));
+    while (!group.empty() && !affords(static_cast<double>(group.size()) * each)) group.pop_back();
+    if (group.empty()) return;
+    while (group.front().step < steps()) {
+      advance(group);
+      if (begin == 0) set_lead(group.front());
+    }
+    finish(group);
+  }
 }
 
 // ---- the end

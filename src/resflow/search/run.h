@@ -84,6 +84,10 @@ class Run {
   void finish(Group& group, int64_t round = 0);    // to sigma 0; judged as `final` and added to finished()
   Tensor call(const Tensor& z, double sigma);      // one counted call
 
+  // Whole samples from so many start noises, or as many as the budget finishes; one batch is done before the next begins, so that a stop finds
+  // results.
+  void sample(int64_t count);
+
   // Judging
   void judge(Group& group, int64_t round);                         // scores of x0; the first time a candidate is judged it gets its id
   void fuse(Group& group);                                         // fused, gated from the scores of this group
@@ -97,6 +101,9 @@ class Run {
   void set_lead(const Candidate& candidate) { lead_ = candidate; }  // what is finished if the search ends early
   void keep_affordable(Group& group) const;                         // drops from the back what could not be finished within the budget
   void add_finished(Candidate candidate);                           // already judged
+  // Adds the best that can be put together from the finished candidates, region by region of a grid of regions x regions (regions.h), where any
+  // change is an improvement. No model calls; 2 (N - 1) regions^2 mixtures are judged, or as many as a stop or the time limit leaves.
+  void stitch(int64_t regions);
   const Group& finished() const { return finished_; }
   Trace& trace() { return trace_; }
   // After SearchEnded: spends what is left of the budget on the lead, where nothing is finished yet.
@@ -112,6 +119,7 @@ class Run {
   // Places in the group, cut into batches of equal sigma and step; without those whose velocity is known, where `unknown_velocity`.
   std::vector<Slice> slices(const Group& group, bool unknown_velocity) const;
   double seconds() const;
+  bool over() const;  // by a stop or the time limit
 
   const SearchProblem& problem_;
   const SearchOptions& options_;

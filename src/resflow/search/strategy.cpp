@@ -44,8 +44,10 @@ void check_search(const SearchOptions& options) {
                       .got = fmt::format("{} and {}", options.path_forward, options.path_backward)});
 }
 
-SearchResult search(const SearchProblem& problem, const SearchOptions& options) {
-  check_search(options);
+SearchResult search(const SearchProblem& problem, const SearchOptions& asked) {
+  check_search(asked);
+  SearchOptions options = asked;
+  if (options.rounds < 0) options.rounds = options.strategy == "resflow" ? 0 : 2;
   at::NoGradGuard no_grad;
   const bool plain = options.strategy == "none" || options.candidates == 1;
   if (!plain && problem.judges.empty())

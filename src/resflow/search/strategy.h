@@ -18,10 +18,10 @@ class Strategy {
 
 const Registry<Strategy>& strategies();
 
-// Runs options.strategy (`none` where there is one candidate only). The winner is the best of all finished candidates by the fused score,
+// Runs asked.strategy (`none` where there is one candidate only). The winner is the best of all finished candidates by the fused score,
 // ties to the earliest. The budget is never exceeded; a stop, the end of the budget or the deadline gives the best so far: what is left of a
 // budget finishes the leading candidate, with fewer steps where they do not suffice; before the first call it is the coordinates'
 // centre (y*). Throws UserError (options).
-SearchResult search(const SearchProblem& problem, const SearchOptions& options);
+SearchResult search(const SearchProblem& problem, const SearchOptions& asked);
 
 }  // namespace resflow::search

@@ -29,6 +29,7 @@ Json Trace::to_json() const {
                       {"chosen", c.chosen},
                       {"finished", c.finished},
                       {"nfe", c.nfe}});
+    if (!c.parts.empty()) judged.back()["parts"] = c.parts;
   }
   for (const auto& r : rounds)
     steps.push_back({{"round", r.round}, {"step", r.step}, {"sigma", r.sigma}, {"rho", r.rho}, {"margin", number(r.margin)}, {"nfe", r.nfe}});

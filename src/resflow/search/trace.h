@@ -11,13 +11,14 @@ namespace resflow::search {
 
 struct TraceCandidate {
   int64_t id = 0, parent = -1;  // parent: the candidate it came from, -1 = none
-  std::string kind;             // start, kept (the parent itself), perturbed, neighbour, path, particle, final
+  std::string kind;             // start, kept (the parent itself), perturbed, neighbour, path, particle, final, mixed
   int64_t round = 0, step = 0;  // step: index into the sigmas where it stood when judged
   double sigma = 0, rho = 0;
   std::vector<double> scores;  // one a reward, raw; not a number where it could not tell
   double fused = 0, rank = 0;  // within the group it was judged in; rank 0 = best
   double weight = 1;           // smc: normalised weight in its group
   double nfe = 0;              // spent when it was judged
+  std::vector<int64_t> parts;  // mixed: for each region of a square grid, in row order, the candidate that it is of
   bool gated = false, chosen = false, finished = false;
 };
 

@@ -23,7 +23,8 @@ Json flux_need(const TrainOptions& options, const FluxNeed& size) {
   const bool wide = options.dtype == "f32" || (options.dtype == "auto" && parse_dtype("auto", parse_device(options.device)) == at::kFloat);
   const int64_t value = wide ? 4 : 2;
   const bool sequence = options.fusion.fusion == "sequence";
-  const int64_t tokens = options.batch * (size.text_tokens + size.image_tokens * (sequence ? 2 : 1)), width = shape.width();
+  const int64_t condition = sequence ? options.fusion.pictures() * size.image_tokens : 0;
+  const int64_t tokens = options.batch * (size.text_tokens + size.image_tokens + condition), width = shape.width();
   const int64_t blocks = shape.num_layers + shape.num_single_layers +
                          (options.fusion.fusion == "controlnet" ? options.fusion.control_layers + options.fusion.control_single_layers : 0);
   const int64_t block = tokens * width * kKeptOfBlock * value;
@@ -36,7 +37,7 @@ Json flux_need(const TrainOptions& options, const FluxNeed& size) {
           {"trainable_parameters", trained},
           {"frozen_parameters", frozen},
           {"trainable_tensors", static_cast<int64_t>(fusion.named_parameters().size())},
-          {"tokens", {{"image", size.image_tokens}, {"condition", sequence ? size.image_tokens : 0}, {"text", size.text_tokens}}},
+          {"tokens", {{"image", size.image_tokens}, {"condition", condition}, {"text", size.text_tokens}}},
           {"batch", options.batch},
           {"checkpoint", options.flux.checkpoint},
           {"bytes",

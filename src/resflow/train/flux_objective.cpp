@@ -89,7 +89,8 @@ Tensor FluxObjective::velocity(const Latents& latents, const Tensor& z, const Te
   const auto tokens = [&](const Tensor& map) { return models::patchify(map, kPatch).to(device_); };  // [B, L, 64]
   const auto grid = [](const Tensor& map) { return std::pair{map.size(2) / kPatch, map.size(3) / kPatch}; };
   const auto [rows, columns] = grid(z);
-  const auto [condition_rows, condition_columns] = grid(latents.condition);
+  const auto [condition_rows, condition_columns] = grid(latents.condition.select(1, 0));
+  const Tensor shown = tokens(latents.condition.flatten(0, 1)).reshape({z.size(0), -1, transformer_->config().in_channels});  // [B, pictures L, 64]
 
   models::FluxInput input;
   input.hidden_states = tokens(z);
@@ -100,7 +101,7 @@ Tensor FluxObjective::velocity(const Latents& latents, const Tensor& z, const Te
   input.txt_ids = at::zeros({input.encoder_hidden_states.size(1), 3}, input.img_ids.options());
   if (transformer_->config().guidance_embeds) input.guidance = at::full_like(input.timestep, options_.flux.guidance);
   input.checkpoint = options_.flux.checkpoint;
-  const auto condition = fusion_->condition(tokens(latents.condition), condition_rows, condition_columns);
+  const auto condition = fusion_->condition(shown, condition_rows, condition_columns);
   return models::unpatchify(fusion_->forward(input, condition).to(at::kFloat), kPatch, rows, columns);  // [B, 16, h, w]
 }
 

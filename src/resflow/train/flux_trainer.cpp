@@ -48,7 +48,7 @@ class FluxRun {
         ranks_(ranks),
         part_(part_of(options, ranks)),
         device_(ranks.device()),
-        shards_(options.data),
+        shards_(options.data, options.fusion.condition),
         objective_(options, device_),
         folder_(options.output, ranks.first()) {
     if (device_.is_cpu()) at::set_num_threads(static_cast<int>(options_.workers));

@@ -29,7 +29,7 @@ Tensor validation_noise(int64_t row, int64_t draw, at::IntArrayRef shape) {
 
 FluxValidation::FluxValidation(const TrainOptions& options, c10::Device device) : options_(options), device_(device) {
   if (options.validation.empty()) return;
-  shard_.emplace(std::vector<std::string>{options.validation});
+  shard_.emplace(std::vector<std::string>{options.validation}, options.fusion.condition);
   if (!options.flux.autoencoder.empty())
     autoencoder_ = autoencoders::load_autoencoder(options.flux.autoencoder, {.dtype = at::kFloat, .device = device});
 }
@@ -69,8 +69,8 @@ Tensor FluxValidation::grid(const FluxObjective& objective) const {
     };
     const Tensor restored = flow::denoise(velocity, validation_noise(row, 0, latents.clean.sizes()), sigmas, *sampler);
     std::vector<Tensor> pictures;
-    for (const Tensor* latent : {&latents.clean, &restored, &latents.condition})
-      pictures.push_back(autoencoder_->decode(latent->to(device_)).to(at::kCPU, at::kFloat).clamp(0, 1));
+    for (const Tensor& latent : {latents.clean, restored, latents.condition.select(1, 0)})
+      pictures.push_back(autoencoder_->decode(latent.to(device_)).to(at::kCPU, at::kFloat).clamp(0, 1));
     std::swap(pictures.front(), pictures.back());  // poor | restored | good
     for (Tensor& picture : pictures) picture = sized(picture, pictures.back());
     rows.push_back(at::cat(pictures, 3).squeeze(0));  // [3, H, 3 W]

@@ -11,17 +11,19 @@ namespace resflow::train {
 
 // Samples of one size, as they lie in a shard.
 struct Latents {
-  Tensor clean, condition;  // [B, 16, h, w], [B, 16, h', w'], in the transformer's scale: (mean - shift) * scale
-  Tensor text, pooled;      // [B, T, 4096], [B, 768]
+  Tensor clean,
+      condition;  // [B, 16, h, w]; of so many pictures as are shown, [B, pictures, 16, h', w']. In the transformer's scale: (mean - shift) * scale
+  Tensor text, pooled;  // [B, T, 4096], [B, 768]
 };
 
-// A shard is a safetensors file of "latents", "conditions", "t5" and "pooled", one row a sample, any float type; and, for samples whose text or image
-// is dropped, "empty.t5" [T, 4096] and "empty.pooled" [768] (of the empty text), "empty.condition" [16, h', w'] (of a black picture). What is empty
-// and not there is 0. Pictures of other sizes go into other shards: a batch comes from one.
+// A shard is a safetensors file of "latents", "conditions" (of the poor picture), "t5" and "pooled", one row a sample, any float type; "references"
+// (of the degradation remover's), where it is shown; and, for samples whose text or image is dropped, "empty.t5" [T, 4096] and "empty.pooled" [768]
+// (of the empty text), "empty.condition" [16, h', w'] (of a black picture). What is empty and not there is 0. Pictures of other sizes go into other
+// shards: a batch comes from one.
 class LatentShards {
  public:
-  // Throws UserError where a shard lacks a tensor, or sizes do not fit.
-  explicit LatentShards(const std::vector<std::string>& paths);
+  // condition: FusionConfig's, which pictures are shown. Throws UserError where a shard lacks a tensor, or sizes do not fit.
+  LatentShards(const std::vector<std::string>& paths, const std::string& condition);
 
   int64_t samples() const { return samples_; }
   size_t shards() const { return shards_.size(); }
@@ -33,7 +35,8 @@ class LatentShards {
  private:
   struct Shard {
     int64_t count;
-    Tensor clean, condition, text, pooled;  // views of the file
+    Tensor clean, text, pooled;  // views of the file, as are the conditions
+    std::vector<Tensor> conditions;
     Latents empty;
   };
   std::vector<Shard> shards_;

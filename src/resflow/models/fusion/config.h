@@ -9,6 +9,7 @@ namespace resflow::models {
 struct FusionConfig {
   // sequence: [text ; z ; C], unified multi-modal fusion. addition and controlnet: what the paper compares it with.
   std::string fusion = "sequence";
+  std::string condition = "lq";                            // the picture that is shown; both: a sequence has room for two
   std::string condition_attention = "independent";         // of a sequence: flux/blocks.h
   int64_t rank = 16;                                       // of the adapter, which sequence and addition train
   std::string lora_scope = "condition";                    // the tokens that a sequence's adapter acts on; addition has no others than all
@@ -16,12 +17,15 @@ struct FusionConfig {
   int64_t control_layers = 4, control_single_layers = 10;  // of the ControlNet (diffusers: from_transformer)
   ConditionPosition position;
 
+  int64_t pictures() const { return condition == "both" ? 2 : 1; }  // in a condition
   nn::LoraTokens lora_tokens() const { return fusion == "sequence" && lora_scope == "condition" ? nn::LoraTokens::condition : nn::LoraTokens::all; }
   double lora_scale() const { return alpha > 0 ? alpha / static_cast<double>(rank) : 1; }
 
   template <class Self, class Visitor>
   static void fields(Self& o, Visitor&& visit) {
     visit("fusion", o.fusion, "How the condition image reaches the transformer", OneOf{{"sequence", "addition", "controlnet"}});
+    visit("condition", o.condition, "The condition image: the poor picture, the degradation remover's, or both, one after the other in a sequence",
+          OneOf{{"lq", "reference", "both"}});
     visit("condition_attention", o.condition_attention, "What the condition's tokens of a sequence attend to: all, or themselves (cacheable)",
           OneOf{{"full", "independent"}});
     visit("rank", o.rank, "Rank of the adapter", Range{1, 4096});

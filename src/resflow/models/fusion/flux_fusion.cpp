@@ -45,6 +45,8 @@ FluxFusion::FluxFusion(FluxTransformer& flux, const FusionConfig& config, const 
 
 FluxFusion::FluxFusion(FluxTransformer& flux, const FusionConfig& config) : flux_(flux), config_(config) {
   const FluxConfig& shape = flux.config();
+  if (config.pictures() > 1 && config.fusion != "sequence")
+    throw_user_error({.where = "fusion.condition", .problem = "two pictures need a sequence", .wanted = "lq or reference", .got = config.condition});
   if (config.fusion == "controlnet") {
     FluxControlConfig control;
     control.trunk = shape;
@@ -84,9 +86,11 @@ Json FluxFusion::control_config() const {
 
 FluxCondition FluxFusion::condition(const Tensor& tokens, int64_t rows, int64_t columns) const {
   check_shape(tokens, "B C " + std::to_string(flux_.config().in_channels), "condition");
-  TORCH_CHECK(tokens.size(1) == rows * columns, "condition: wanted ", rows, " x ", columns, " tokens, got ", tokens.size(1));
+  const int64_t pictures = tokens.size(1) / (rows * columns);
+  TORCH_CHECK(tokens.size(1) == pictures * rows * columns && pictures > 0 && (pictures == 1 || config_.fusion == "sequence"), "condition: wanted ",
+              rows, " x ", columns, " tokens, got ", tokens.size(1));
   return {.tokens = tokens,
-          .ids = condition_ids(rows, columns, config_.position).to(tokens.device()),
+          .ids = condition_ids(rows, columns, config_.position, pictures).to(tokens.device()),
           .attention = config_.condition_attention == "full" ? ConditionAttention::full : ConditionAttention::independent,
           .blocks = {}};
 }

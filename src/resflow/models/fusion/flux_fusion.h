@@ -31,8 +31,9 @@ class FluxFusion : public nn::Module {
   // For a ControlNet that is to be trained: the transformer's weights of the parts that both have.
   void copy_transformer();
 
-  // The condition of an image, from its latent tokens [B, C, 64] on a grid of so many rows and columns. Reused by all steps and candidates: of an
-  // independent sequence its keys and values are computed here.
+  // The condition of an image, from its latent tokens [B, C, 64] on a grid of so many rows and columns; of a sequence also those of several pictures,
+  // one after the other, told apart by the first axis of their positions (position.h). Reused by all steps and candidates: of an independent
+  // sequence its keys and values are computed here.
   FluxCondition prepare(const Tensor& tokens, int64_t rows, int64_t columns, const Tensor& pooled) const;
   // The same, computed anew in each pass, which training needs.
   FluxCondition condition(const Tensor& tokens, int64_t rows, int64_t columns) const;

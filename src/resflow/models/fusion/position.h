@@ -27,7 +27,8 @@ struct ConditionPosition {
   }
 };
 
-// Scaled about the tokens' centres: a position p becomes p s + (s - 1) / 2. -> [rows * columns, 3], float64
-Tensor condition_ids(int64_t rows, int64_t columns, const ConditionPosition& position);
+// Scaled about the tokens' centres: a position p becomes p s + (s - 1) / 2. Of several pictures each one's first axis is one above the last one's, as
+// FLUX.1 Kontext numbers its images. -> [pictures * rows * columns, 3], float64
+Tensor condition_ids(int64_t rows, int64_t columns, const ConditionPosition& position, int64_t pictures = 1);
 
 }  // namespace resflow::models
