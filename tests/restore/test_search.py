@@ -1,6 +1,7 @@
 """`resflow restore --search`: the same laws for every strategy, on a tiny model."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -86,6 +87,25 @@ def test_the_winner_is_the_one_the_rewards_ask_for(searched, tiny, source, tmp_p
     plain = searched("lq-one", "--search", "best-of-n", *SMALL, "--candidates", "1", "--rewards", "lq-consistency")[2]
     assert distance(picture) == pytest.approx(-best["scores"]["lq-consistency"], abs=1e-3)
     assert best["id"] == 0 or distance(picture) < distance(plain)
+
+
+def test_resflow_puts_its_winner_together_from_whole_samples(searched, tmp_path):
+    """By itself, without any rounds. Catches: regions of pictures that were not sampled to the end, or that cost calls; a mixture that cannot be looked at."""
+    whole = ("--steps", "4", "--sigma-s", "0.6", "--candidates", "3", "--rewards", "dr-consistency,lq-consistency")
+    item, trace, picture = searched("whole", "--search", "resflow", *whole)
+    _, _, alone = searched("alone", "--search", "resflow", *whole, "--regions", "1")
+    _, _, control = searched("control", "--search", "best-of-n", *whole)
+    assert np.array_equal(alone, control) and not np.array_equal(picture, alone)
+    search = trace["tiles"][0]["search"]
+    winner, finals = search["candidates"][search["winner"]], [c for c in search["candidates"] if c["kind"] == "final"]
+    assert item["nfe"] == 3 * PLAIN_NFE and winner["kind"] == "mixed" and search["path"] == [winner["parent"], winner["id"]]
+    assert len(winner["parts"]) == 16 and 1 < len(set(winner["parts"])) and set(winner["parts"]) <= {c["id"] for c in finals}
+    assert all(sum(winner["scores"].values()) > sum(c["scores"].values()) for c in finals)
+    path = pathlib.Path(item["output"]).with_suffix(".json")
+    resflow("search-report", path, "-o", tmp_path / "report.html")
+    assert f"mixed of {', '.join(map(str, sorted(set(winner['parts']))))}" in (tmp_path / "report.html").read_text()
+    resflow("search-report", path, "--pick", winner["parent"], "-o", tmp_path / "parent.png")
+    assert not np.array_equal(pixels(tmp_path / "parent.png"), picture)
 
 
 def test_time_ends_a_search_with_a_result(searched):
