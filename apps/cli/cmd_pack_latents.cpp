@@ -42,30 +42,21 @@ generate::SampleStream stream_of(const State& state, const Pictures& poor, const
     skipped = samples::each_sample(state.inputs, {.pixels = pixels}, [&](const samples::Sample& sample) {
       generate::ShardSample out{
           .where = sample.where, .text = sample.text.value_or(state.text), .good = sample.pixels, .poor = sample.poor, .removed = {}};
-      const std::string name = std::filesystem::path(sample.name).filename().string();
-      const auto wanted = [&](const std::string& folder, const char* option) {
-        return folder.empty() ? fmt::format("{}, a folder of them", option) : fmt::format("'{}' with any extension in {}", name, folder);
+      const auto of_its_name = [&](const Pictures& pictures, const std::string& folder, const char* option, const char* whose, const char* hint) {
+        const std::string name = std::filesystem::path(sample.name).filename().string();
+        const auto found = pictures.find(name);
+        if (found == pictures.end())
+          throw_user_error(
+              {.where = sample.where,
+               .problem = fmt::format("no {} picture of that name", whose),
+               .wanted = folder.empty() ? fmt::format("{}, a folder of them", option) : fmt::format("'{}' with any extension in {}", name, folder),
+               .got = "none",
+               .hint = hint});
+        return reader(found->second);
       };
-      if (!out.poor) {
-        const auto found = poor.find(name);
-        if (found == poor.end())
-          throw_user_error({.where = sample.where,
-                            .problem = "no poor picture of that name",
-                            .wanted = wanted(state.poor, "--poor"),
-                            .got = "none",
-                            .hint = "`resflow degrade` makes them"});
-        out.poor = reader(found->second);
-      }
-      if (!state.removed.empty()) {
-        const auto found = removed.find(name);
-        if (found == removed.end())
-          throw_user_error({.where = sample.where,
-                            .problem = "no picture of that name by the degradation remover",
-                            .wanted = wanted(state.removed, "--removed"),
-                            .got = "none",
-                            .hint = "`resflow restore POOR -o REMOVED --strength 0` makes them"});
-        out.removed = reader(found->second);
-      }
+      if (!out.poor) out.poor = of_its_name(poor, state.poor, "--poor", "poor", "`resflow degrade` makes them");
+      if (!state.removed.empty())
+        out.removed = of_its_name(removed, state.removed, "--removed", "remover's", "`resflow restore POOR -o REMOVED --strength 0` makes them");
       take(out);
     });
   };
