@@ -3,6 +3,8 @@
 # remover, then the flow, then compact-iqa. Each step is left out where its result is there; a training goes on where it stopped.
 #   DATA  a folder of photographs. Those named in configs/validation.txt are held out for validation; where it has none of them, every
 #         tenth, 48 at most. Not needed again once data/train.safetensors is there.
+#   TEACHER  a Real-ESRGAN network's file (`resflow pull real-esrgan`), whose pictures are learnt; without one the clean pictures are
+#   SMALL=1  the small shape and steps that two CPU cores can do in hours
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=build/resflow
@@ -28,10 +30,12 @@ for network in lite1 lite2; do
   [[ -f "data/$network.safetensors" ]] || .venv/bin/python tools/efficientnet_lite_to_safetensors.py "$network" "data/$network.safetensors"
 done
 
-"$program" train configs/dr.toml
-"$program" train configs/dr_finish.toml
-"$program" train configs/flow.toml
-"$program" train configs/flow_finish.toml
-"$program" train configs/iqa.toml
-"$program" merge runs/dr_finish/weights.safetensors runs/flow_finish/weights.safetensors -o runs/compact.safetensors
+options=(${TEACHER:+--teacher "$TEACHER"})
+shape=(${SMALL:+--model.remover-blocks 6})
+[[ -z "${SMALL:-}" ]] || options+=(--batch 8 --crop 96)
+for part in dr flow flow_finish; do
+  "$program" train "configs/$part.toml" "${options[@]}" "${shape[@]}"
+done
+"$program" train configs/iqa.toml "${shape[@]}"
+"$program" merge runs/dr/weights.safetensors runs/flow_finish/weights.safetensors -o runs/compact.safetensors --default steps=1
 printf '\n  model     runs/compact.safetensors   (resflow restore --model runs/compact.safetensors ...)\n  records   runs/*: log.jsonl, TensorBoard events, sample pictures\n'

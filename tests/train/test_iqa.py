@@ -1,6 +1,5 @@
 """compact-iqa: its training by `resflow train`, and the reward against the same network in PyTorch."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -13,7 +12,6 @@ from program import USER_ERROR, resflow
 
 torch = pytest.importorskip("torch")
 load_file = pytest.importorskip("safetensors.torch").load_file
-efficientnet = pytest.importorskip("efficientnet_lite_pytorch")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROBE = pathlib.Path(os.environ.get("RESFLOW", ROOT / "build" / "resflow")).parent / "tests" / "rewards_probe"
@@ -21,28 +19,15 @@ WIDTHS, BLOCKS = (24, 48, 72, 96), 2
 
 
 @pytest.fixture(scope="module")
-def lite(tmp_path_factory):
-    """A feature network of random weights."""
-    torch.manual_seed(1)
-    model = efficientnet.EfficientNet.from_name("efficientnet-lite0").eval()
-    spec = importlib.util.spec_from_file_location("converter", ROOT / "tools" / "efficientnet_lite_to_safetensors.py")
-    converter = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(converter)
-    path = tmp_path_factory.mktemp("lite") / "lite0.safetensors"
-    converter.convert(model.state_dict(), "lite0", path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def arguments(tiny, lite):
+def arguments(tiny, feature_network):
     return ["train", tiny.config, "--task", "iqa", "--remover", tiny.dr / "weights.safetensors", "--flow", tiny.flow / "weights.safetensors",
-            "--feature-network", lite, "--crop", "64", "--learning-rate", "3e-3", "--ema", "0.8"]  # fmt: skip
+            "--feature-network", feature_network, "--crop", "64", "--learning-rate", "3e-3", "--ema", "0.8"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def trained(arguments, tiny, lite, tmp_path_factory):
+def trained(arguments, tiny, feature_network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("iqa")
-    resflow(*arguments, "--output", folder, "--steps", "60", "--validation", tiny.shard, "--validation-network", lite, "--validation-crop", "64",
+    resflow(*arguments, "--output", folder, "--steps", "60", "--validation", tiny.shard, "--validation-network", feature_network, "--validation-crop", "64",
             "--validate-every", "60", "--validation-steps", "2", "--validation-sigma-s", "0.3")  # fmt: skip
     return folder
 
@@ -85,7 +70,7 @@ def test_validation_says_what_choosing_is_worth(trained):
     assert 0 < choice["best"] <= choice["chosen"] and choice["best"] < choice["mean"] and -1 <= choice["rank_correlation"] <= 1
 
 
-def test_what_it_needs_is_told(arguments, lite, tmp_path):
+def test_what_it_needs_is_told(arguments, feature_network, tmp_path):
     for left_out, said in (("--flow", "needs `remover` and `flow`"), ("--remover", "needs `remover` and `flow`"), ("--feature-network", "needs `feature_network`")):
         at = arguments.index(left_out)
         done = resflow(*arguments[:at], *arguments[at + 2 :], "--output", tmp_path / "run", code=USER_ERROR)

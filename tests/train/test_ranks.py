@@ -79,22 +79,6 @@ def several_processes():
 TASKS = ["dr", "flow", "iqa", "flux-batches", "flux-samples"]
 
 
-@pytest.fixture(scope="session")
-def feature_network(tmp_path_factory):
-    """Random weights of a network whose distance is learnt."""
-    torch, efficientnet = pytest.importorskip("torch"), pytest.importorskip("efficientnet_lite_pytorch")
-    import importlib.util
-
-    path = pathlib.Path(__file__).resolve().parents[2] / "tools" / "efficientnet_lite_to_safetensors.py"
-    spec = importlib.util.spec_from_file_location("converter", path)
-    converter = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(converter)
-    torch.manual_seed(1)
-    out = tmp_path_factory.mktemp("lite") / "lite0.safetensors"
-    converter.convert(efficientnet.EfficientNet.from_name("efficientnet-lite0").eval().state_dict(), "lite0", out)
-    return out
-
-
 @pytest.fixture(params=TASKS)
 def task(request, tiny):
     """-> the arguments of a run, without its folder: each task, with all that it draws at random; for FLUX a step of two batches, which the ranks take

@@ -39,11 +39,14 @@ def wait_for_step(process, folder, step):
         time.sleep(0.005)
 
 
-@pytest.fixture(scope="session", params=["dr", "flow"])
+@pytest.fixture(scope="session", params=["dr", "flow", "adversary"])
 def arguments(request, tiny):
-    """-> f(folder): the arguments of one run of either task, the flow's with every kind of sample and all that a run remembers."""
+    """-> f(folder): the arguments of one run of either task, the flow's with every kind of sample and all that a run remembers; or with an adversary, from
+    a pool of samples."""
     samples = ["--faithful", "0.3", "--chosen", "0.4", "--choices", "2", "--crop", "64", "--lattice-weight", "10", "--model.shared-noise", "0.5"]
-    extra = ["--task", "flow", "--remover", tiny.dr / "weights.safetensors", *samples] if request.param == "flow" else []
+    if request.param == "adversary":
+        samples += ["--feature-network", request.getfixturevalue("feature_network"), "--feature-weight", "1", "--adversarial-weight", "1", "--reuse", "2"]
+    extra = [] if request.param == "dr" else ["--task", "flow", "--remover", tiny.dr / "weights.safetensors", *samples]
     return lambda folder: ["train", tiny.config, "--steps", STEPS, "--save-every", "5", "--batch", "4", "--loaders", "2", "--output", folder, *extra]
 
 
@@ -94,6 +97,7 @@ def test_weights_to_start_from_with_a_fresh_optimiser(arguments, unbroken, tmp_p
     resflow(*arguments(tmp_path / "still"), *start, "--steps", "2", "--learning-rate", "0", "--final-learning-rate", "0")
     before, after = load(unbroken / "weights.safetensors"), load(tmp_path / "still" / "weights.safetensors")
     assert set(before) == set(after) and all((before[name] == after[name]).all() for name in before)
+    assert not any("adversary" in name for name in before), "an adversary is for the training alone"
 
     done = resflow(*arguments(tmp_path / "next"), *start, "--seed", "2")
     assert "resuming" not in done.stderr and list(losses(tmp_path / "next")) == list(range(1, STEPS + 1))
@@ -178,6 +182,8 @@ def test_the_command_line_wins_over_the_file(tiny, tmp_path):
         ("sigma_s_low = 0.6", "at most sigma_s_high"),
         ('task = "flow"', "wanted weights of a trained remover"),
         ("feature_weight = 1", "feature_network is not"),
+        ("adversarial_weight = 1", "feature_weight is not"),
+        ("reuse = 3", "a divisor of the batch, 8"),
         ('data = ["nowhere.safetensors"]', "nowhere.safetensors: cannot be opened"),
         ("data = []", "no training data"),
     ],

@@ -65,24 +65,24 @@ std::vector<Tensor> FeatureDistance::features(const Tensor& images) const {
 Tensor FeatureDistance::distance(const Tensor& a, const Tensor& b) const { return distance_to(a, features(b)); }
 
 Tensor FeatureDistance::distance_to(const Tensor& a, const std::vector<Tensor>& target_features) const {
-  return distances_to(a, {target_features}).squeeze(1);
+  return between(features(a), target_features);
 }
 
-Tensor FeatureDistance::distances_to(const Tensor& a, const std::vector<std::vector<Tensor>>& targets) const {
-  const auto ours = features(a);
-  std::vector<Tensor> distances;
-  for (const auto& target : targets) {
-    TORCH_CHECK(target.size() == taps_.size(), "wanted features of ", taps_.size(), " taps, got ", target.size());
-    Tensor sum;
-    for (size_t i = 0; i < ours.size(); ++i) {
-      TORCH_CHECK(ours[i].sizes().slice(1) == target[i].sizes().slice(1), "pictures of different size: ", ours[i].sizes(), " and ",
-                  target[i].sizes());
-      const auto each = (ours[i] - target[i]).square().sum(1).mean(at::IntArrayRef{1, 2});  // [B]
-      sum = sum.defined() ? sum + each : each;
-    }
-    distances.push_back(sum / static_cast<double>(ours.size()));
+Tensor FeatureDistance::between(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  TORCH_CHECK(a.size() == b.size(), "wanted features of ", a.size(), " taps, got ", b.size());
+  Tensor sum;
+  for (size_t i = 0; i < a.size(); ++i) {
+    TORCH_CHECK(a[i].sizes().slice(1) == b[i].sizes().slice(1), "pictures of different size: ", a[i].sizes(), " and ", b[i].sizes());
+    const auto each = (a[i] - b[i]).square().sum(1).mean(at::IntArrayRef{1, 2});  // [B]
+    sum = sum.defined() ? sum + each : each;
   }
-  return at::stack(distances, 1);
+  return sum / static_cast<double>(a.size());
+}
+
+std::vector<int64_t> FeatureDistance::channels() const {
+  std::vector<int64_t> out;
+  for (const int64_t tap : taps_) out.push_back(trunk_->architecture().blocks[static_cast<size_t>(tap)].out);
+  return out;
 }
 
 void FeatureDistance::to(c10::Device device) { trunk_->to(device); }

@@ -26,12 +26,14 @@ class FeatureDistance {
   // Features at each tap, of unit length over the channels. images: float [B, 3, H, W], 0..1, on the weights' device.
   // -> per tap [B, C, h, w]
   std::vector<Tensor> features(const Tensor& images) const;
+  // Channels at each tap.
+  std::vector<int64_t> channels() const;
   // Mean over the taps of the mean over positions of the squared difference summed over channels: 0 = same, 4 = opposite. -> [B]
   Tensor distance(const Tensor& a, const Tensor& b) const;
   // The same against features computed once, under no gradient, for a fixed target. -> [B]
   Tensor distance_to(const Tensor& a, const std::vector<Tensor>& target_features) const;
-  // To several targets, the features of `a` computed once. -> [B, targets]
-  Tensor distances_to(const Tensor& a, const std::vector<std::vector<Tensor>>& targets) const;
+  // The same between features of both. -> [B]
+  static Tensor between(const std::vector<Tensor>& a, const std::vector<Tensor>& b);
 
   void to(c10::Device device);
   const std::string& variant() const;

@@ -11,6 +11,7 @@
 #include "resflow/core/device.h"
 #include "resflow/flow/denoise.h"
 #include "resflow/flow/schedule.h"
+#include "resflow/train/adversary.h"
 #include "resflow/train/iqa_objective.h"
 #include "resflow/train/lattice.h"
 #include "resflow/train/noise.h"
@@ -34,26 +35,29 @@ class FeatureLoss {
   // What pictures are compared with: per tap [B, C, h, w]. Without a teacher `taught` is empty.
   struct Target {
     std::vector<Tensor> clean, taught;
+    Tensor pixels;  // [B, 3, h, w], of the picture that an adversary is shown as true
+    // The teacher's where it is learnt at all, for it is what can be reached.
+    const std::vector<Tensor>& real() const { return taught.empty() ? clean : taught; }
   };
   // indices: run-wide, one a picture. taught may be undefined.
   Target target(const Tensor& clean, const Tensor& taught, const std::vector<int64_t>& indices) const {
     at::NoGradGuard no_grad;
     Target out;
-    if (!taught.defined() || taught_share_ < 1) out.clean = network_->features(views(clean, indices));
-    if (taught.defined() && taught_share_ > 0) out.taught = network_->features(views(taught, indices));
+    if (!taught.defined() || taught_share_ < 1) out.clean = network_->features(out.pixels = views(clean, indices));
+    if (taught.defined() && taught_share_ > 0) out.taught = network_->features(out.pixels = views(taught, indices));
     return out;
   }
+  Adversary::Sight sight(const Tensor& images, const std::vector<int64_t>& indices) const {
+    Tensor pixels = views(images, indices);
+    return {.features = network_->features(pixels), .pixels = pixels};
+  }
   // -> [B]
-  Tensor distance_to(const Tensor& images, const Target& target, const std::vector<int64_t>& indices) const {
-    const Tensor seen = views(images, indices);
-    if (target.taught.empty()) return network_->distance_to(seen, target.clean);
-    if (target.clean.empty()) return network_->distance_to(seen, target.taught);
-    const Tensor both = network_->distances_to(seen, {target.clean, target.taught});  // [B, 2]
-    return both.select(1, 0).lerp(both.select(1, 1), taught_share_);
+  Tensor distance_to(const std::vector<Tensor>& features, const Target& target) const {
+    if (target.taught.empty()) return rewards::FeatureDistance::between(features, target.clean);
+    const Tensor taught = rewards::FeatureDistance::between(features, target.taught);
+    return target.clean.empty() ? taught : rewards::FeatureDistance::between(features, target.clean).lerp(taught, taught_share_);
   }
-  Tensor distance(const Tensor& images, const Tensor& clean, const Tensor& taught, const std::vector<int64_t>& indices) const {
-    return distance_to(images, target(clean, taught, indices), indices);
-  }
+  std::vector<int64_t> channels() const { return network_->channels(); }
 
  private:
   // Each picture is seen through a window at a random place: the network's strides would otherwise always lie the same over the model's 4-px
@@ -103,10 +107,23 @@ std::vector<int64_t> rounded_up(std::vector<int64_t> places, const Tensor& batch
 Tensor wide(const Tensor& values) { return values.view({-1, 1, 1, 1}); }
 Tensor selected(const Tensor& pictures, const Tensor& places) { return pictures.defined() ? pictures.index_select(0, places) : Tensor(); }
 
+// The adversary's own loss and that of what made the pictures. shares [B]: each sample's in both. Adam's steps do not depend on a loss's
+// scale, so its own gets the same weight, and neither fills the gradient's largest norm alone.
+void add_adversary(const Adversary& adversary, const Adversary::Sight& sight, const FeatureLoss::Target& target, const Tensor& shares, double weight,
+                   Loss& out) {
+  const Tensor own = (adversary.own_loss({.features = target.real(), .pixels = target.pixels}, sight) * shares).sum();
+  const Tensor seen = (adversary.seen_through(sight) * shares).sum();
+  out.terms.emplace_back("adversary", own.detach());
+  out.terms.emplace_back("seen_through", seen.detach());
+  out.total = out.total + weight * (own + seen);
+}
+
 // L1 or L2, plus the feature distance where asked: PSNR-oriented.
 class RemoverObjective final : public Objective {
  public:
-  RemoverObjective(const TrainOptions& options, c10::Device device) : options_(options), module_(options.model), features_(options, device) {}
+  RemoverObjective(const TrainOptions& options, c10::Device device) : options_(options), module_(options.model), features_(options, device) {
+    if (options.adversarial_weight > 0) adversary_.emplace(module_, features_.channels());
+  }
   nn::Module& module() override { return module_; }
   std::string part() const override { return "dr"; }
 
@@ -119,9 +136,14 @@ class RemoverObjective final : public Objective {
     if (features_) {
       std::vector<int64_t> indices(static_cast<size_t>(restored.size(0)));
       std::iota(indices.begin(), indices.end(), first_index);
-      const Tensor distance = features_.distance(restored, part.clean, part.taught, indices).mean();
+      const auto sight = features_.sight(restored, indices);
+      const auto target = features_.target(part.clean, part.taught, indices);
+      const Tensor distance = features_.distance_to(sight.features, target).mean();
       out.terms.emplace_back("feature", distance.detach());
       out.total = out.total + options_.feature_weight * distance;
+      if (adversary_)
+        add_adversary(*adversary_, sight, target, at::full({restored.size(0)}, 1.0 / static_cast<double>(restored.size(0)), restored.options()),
+                      options_.adversarial_weight, out);
     }
     return out;
   }
@@ -134,6 +156,7 @@ class RemoverObjective final : public Objective {
   TrainOptions options_;
   models::CompactRemover module_;
   FeatureLoss features_;
+  std::optional<Adversary> adversary_;
 };
 
 // Velocity loss on an x0-prediction, plus the feature distance of x0. Three kinds of samples:
@@ -149,6 +172,7 @@ class FlowObjective final : public Objective {
     if (options.remover.empty())
       throw_user_error({.where = "train", .problem = "task flow needs `remover`", .wanted = "weights of a trained remover"});
     weights::load_strict(remover_, weights::TensorFile::open(options.remover), "dr.", {.dtype = at::kFloat, .device = device});
+    if (options.adversarial_weight > 0) adversary_.emplace(module_, features_.channels());
   }
   nn::Module& module() override { return module_; }
   std::string part() const override { return "flow"; }
@@ -301,7 +325,7 @@ class FlowObjective final : public Objective {
       if (choice > 0) tried = own.reference + wide(sigma_s) * noises(indices, choice, goal);
       const Tensor x0 = module_.predict_x0(tried, ones, sigma_s, own);
       Tensor loss = (x0 - goal).square().mean({1, 2, 3}) * weight;  // [count]
-      if (features_) loss = loss + options_.feature_weight * features_.distance_to(x0, target, indices);
+      if (features_) loss = loss + options_.feature_weight * features_.distance_to(features_.sight(x0, indices).features, target);
       const Tensor better = choice == 0 ? at::ones_like(loss, at::kBool) : loss < best;
       best = choice == 0 ? loss : at::where(better, loss, best);
       starts = choice == 0 ? tried : at::where(wide(better), tried, starts);
@@ -316,22 +340,27 @@ class FlowObjective final : public Objective {
     // Where it has faded below a half it is not worth its time.
     const auto count = samples.indices.size();
     std::vector<int64_t> seen, indices;
-    std::vector<double> fade;
+    std::vector<double> fade, started;
     for (size_t i = 0; i < count; ++i) {
       const double weight = samples.own[i] > 0 ? 1.0 : std::min(1.0, options_.feature_sigma_s / (samples.times[i] * samples.sigmas[i]));
       if (weight < 0.5) continue;
       seen.push_back(static_cast<int64_t>(i));
       fade.push_back(weight);
+      // What one step makes of a start: elsewhere the estimate must stay the mean.
+      started.push_back(samples.times[i] == 1 ? 1.0 / static_cast<double>(count) : 0.0);
     }
     seen = rounded_up(std::move(seen), part.clean);
     fade.resize(seen.size(), 0.0);
+    started.resize(seen.size(), 0.0);
     for (const int64_t i : seen) indices.push_back(samples.indices[static_cast<size_t>(i)]);
     const auto options = part.clean.options();
     Tensor sum = at::zeros({}, options);
     if (!seen.empty()) {
       const Tensor places = at::tensor(seen, at::TensorOptions().dtype(at::kLong).device(options.device()));
-      const Tensor distance =
-          features_.distance(x0.index_select(0, places), part.clean.index_select(0, places), selected(part.taught, places), indices);
+      const auto sight = features_.sight(x0.index_select(0, places), indices);
+      const auto target = features_.target(part.clean.index_select(0, places), selected(part.taught, places), indices);
+      const Tensor distance = features_.distance_to(sight.features, target);
+      if (adversary_) add_adversary(*adversary_, sight, target, at::tensor(started, options), options_.adversarial_weight, out);
       sum = (distance * at::tensor(fade, options)).sum() / static_cast<double>(count);
     }
     out.terms.emplace_back("feature", sum.detach());
@@ -342,12 +371,17 @@ class FlowObjective final : public Objective {
   models::CompactRemover remover_;
   models::CompactFlow module_;
   FeatureLoss features_;
+  std::optional<Adversary> adversary_;
   LatticeMemory lattice_;
 };
 
 }  // namespace
 
 std::unique_ptr<Objective> make_objective(const TrainOptions& options, c10::Device device) {
+  if (options.adversarial_weight > 0 && options.feature_weight == 0)
+    throw_user_error({.where = "train",
+                      .problem = "adversarial_weight is set, feature_weight is not",
+                      .hint = "The adversary sees through the feature loss's network"});
   if (options.task == "iqa") return std::make_unique<IqaObjective>(options, device);
   if (options.task == "flow") return std::make_unique<FlowObjective>(options, device);
   return std::make_unique<RemoverObjective>(options, device);

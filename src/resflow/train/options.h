@@ -29,6 +29,7 @@ struct TrainOptions {
   int64_t steps = 4000;
   double minutes = 0;
   int64_t batch = 8;
+  int64_t reuse = 1;
   int64_t crop = 96;
   double learning_rate = 1e-3;
   double final_learning_rate = 1e-6;
@@ -41,6 +42,7 @@ struct TrainOptions {
   double feature_weight = 0;
   int64_t feature_window = 0;
   double feature_sigma_s = 0.1;
+  double adversarial_weight = 0;
   double lattice_weight = 0;
   double noiseless = 0.2;
   double faithful = 0;
@@ -93,6 +95,7 @@ struct TrainOptions {
     visit("minutes", o.minutes, "Time in which the training ends, its learning rate with it, if `steps` do not end it before; 0 = no limit",
           Range{0, 1e6});
     visit("batch", o.batch, "Crops, or pictures of FLUX, at a time; of all ranks together", Range{1, 65536});
+    visit("reuse", o.reuse, "Steps that a sample serves, turned anew, where a teacher makes it dear: batch / reuse new ones a step", Range{1, 64});
     visit("crop", o.crop, "Side of a crop in pixels, a multiple of 16", Range{16, 4096});
     visit("learning_rate", o.learning_rate, "Peak learning rate (AdamW)", Range{0, 1});
     visit("final_learning_rate", o.final_learning_rate, "Learning rate at the end of the cosine", Range{0, 1});
@@ -107,6 +110,8 @@ struct TrainOptions {
           Range{0, 4096});
     visit("feature_sigma_s", o.feature_sigma_s, "The feature loss fades as feature_sigma_s / (t sigma_s) above this, and ends at twice this",
           Range{1e-3, 10});
+    visit("adversarial_weight", o.adversarial_weight,
+          "Weight of what an adversary says of one-step results, beside a feature loss; it is trained along", Range{0, 1e4});
     visit("lattice_weight", o.lattice_weight, "Weight of the loss on what repeats every 16 px, where there is a feature loss", Range{0, 1e6});
     visit("noiseless", o.noiseless, "Of the samples that are neither faithful nor chosen, the share at t = 1, where sampling starts", Range{0, 1});
     visit("faithful", o.faithful, "Share of samples at t = 1 with the smallest start noise: what one step is asked for", Range{0, 1});

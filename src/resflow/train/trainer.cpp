@@ -13,10 +13,12 @@
 #include "resflow/core/device.h"
 #include "resflow/core/files.h"
 #include "resflow/core/log.h"
+#include "resflow/train/adversary.h"
 #include "resflow/train/events.h"
 #include "resflow/train/gradient_buckets.h"
 #include "resflow/train/gradients.h"
 #include "resflow/train/optimizer.h"
+#include "resflow/train/pool.h"
 #include "resflow/train/run_folder.h"
 #include "resflow/train/step_profile.h"
 #include "resflow/train/teacher.h"
@@ -30,6 +32,21 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+bool of_adversary(std::string_view parameter) { return parameter.starts_with(std::string(Adversary::kName) + "."); }
+
+// What is trained without what only its training needs: an adversary starts anew.
+void load_into_model(nn::Module& trained, const std::string& path, const std::string& part, c10::Device device) {
+  class Model : public nn::Module {
+   public:
+    explicit Model(const nn::Module& trained) {
+      for (const auto& parameter : trained.named_parameters())
+        if (!of_adversary(parameter.name)) declare(parameter.name, *parameter.slot, parameter.shape);
+    }
+  };
+  Model model(trained);
+  weights::load_strict(model, weights::TensorFile::open(path), part + ".", {.dtype = at::kFloat, .device = device});
+}
+
 // Before anything is read or built: what the ranges of the single options do not say.
 const TrainOptions& checked(const TrainOptions& o) {
   check_fields(o);
@@ -37,6 +54,7 @@ const TrainOptions& checked(const TrainOptions& o) {
     throw_user_error({.where = "train", .problem = name, .wanted = wanted, .got = got});
   };
   if (o.crop % 16 != 0) refuse("crop", "a multiple of 16", std::to_string(o.crop));
+  if (o.batch % o.reuse != 0) refuse("reuse", fmt::format("a divisor of the batch, {}", o.batch), std::to_string(o.reuse));
   if (o.lattice_weight > 0 && (o.crop % 32 != 0 || o.crop < 64))
     refuse("crop", "a multiple of 32, at least 64, with lattice_weight", std::to_string(o.crop));
   if (o.model.width % o.model.heads != 0 || o.model.width / o.model.heads % 16 != 0)
@@ -104,7 +122,7 @@ void Run::start_weights() {
   module.initialise(Stream(static_cast<uint64_t>(options_.seed), "train.init"));
   module.to(device_, at::kFloat);
   if (ranks_.first() && !options_.init_from.empty() && !std::filesystem::exists(folder_.checkpoint()))
-    weights::load_strict(module, weights::TensorFile::open(options_.init_from), objective_->part() + ".", {.dtype = at::kFloat, .device = device_});
+    load_into_model(module, options_.init_from, objective_->part(), device_);
   for (const auto& tensor : module.named_parameters()) *tensor.slot = tensor.slot->clone();  // not views of a file
   optimizer_.emplace(module, AdamW::Options{.beta2 = options_.beta2, .weight_decay = options_.weight_decay, .ema = options_.ema});
   std::vector<Tensor> all;
@@ -130,7 +148,8 @@ void Run::save(bool export_weights) const {
   if (!export_weights) return;
   std::vector<std::pair<std::string, Tensor>> average;
   for (const auto& [name, tensor] : optimizer_->state())
-    if (name.starts_with("ema.")) average.emplace_back(objective_->part() + "." + name.substr(4), tensor.to(at::kHalf));
+    if (name.starts_with("ema.") && !of_adversary(name.substr(4)))
+      average.emplace_back(objective_->part() + "." + name.substr(4), tensor.to(at::kHalf));
   weights::write_safetensors(
       folder_.path() / "weights.safetensors", average,
       {{"family", "compact"}, {"part", objective_->part()}, {"config", fields_to_json(options_.model).dump()}, {"step", std::to_string(step_)}});
@@ -197,16 +216,34 @@ TrainResult Run::train(const Job& job) {
 
   const auto parameters = optimizer_->parameters();
   GradientBuckets buckets(ranks_, parameters, options_.ranks.bucket);
-  BatchLoader loader(dataset, {options_.batch, share_.from, share_.to}, step_, options_.loaders, device_.is_cuda());
+  std::optional<Pool> pool;
+  if (options_.reuse > 1 && ranks_.count() > 1)
+    throw_user_error({.where = "train",
+                      .problem = "reuse with several ranks",
+                      .wanted = "reuse = 1",
+                      .got = std::to_string(options_.reuse),
+                      .hint = "Each rank would draw from a pool of its own samples; one process on one GPU may reuse"});
+  if (options_.reuse > 1) pool.emplace(options_);
+  const BatchPart part = pool ? BatchPart{pool->fresh(), 0, pool->fresh()} : BatchPart{options_.batch, share_.from, share_.to};
+  const int64_t first = pool ? pool->first_batch(step_) : step_;
+  BatchLoader loader(dataset, part, first, options_.loaders, device_.is_cuda());
+  const auto next = [&] {
+    Batch batch = loader.next();
+    for (Tensor* tensor : {&batch.clean, &batch.degraded, &batch.taught, &batch.known, &batch.small, &batch.places, &batch.words})
+      if (tensor->defined()) *tensor = tensor->to(device_, /*non_blocking=*/true);
+    return teacher_ != nullptr ? teacher_->teach(std::move(batch)) : batch;
+  };
+  for (int64_t number = first; number < step_; ++number) pool->add(next(), number);
   auto mark = std::chrono::steady_clock::now(), tick = mark;
   int64_t mark_step = step_;
   StepProfile profile(ranks_.first() ? options_.profile : "", device_);  // one file: the first rank's
   while (progress() < 1) {
     profile.next_step();
-    Batch batch = loader.next();
-    for (Tensor* tensor : {&batch.clean, &batch.degraded, &batch.taught, &batch.known, &batch.small, &batch.places, &batch.words})
-      if (tensor->defined()) *tensor = tensor->to(device_, /*non_blocking=*/true);
-    if (teacher_ != nullptr) batch = teacher_->teach(std::move(batch));
+    Batch batch = next();
+    if (pool) {
+      pool->add(batch, step_);
+      batch = pool->draw(step_);
+    }
     Gradients gradients = this->gradients(parameters, batch, buckets);
     const double norm = clip_gradients(gradients.values, options_.clip_norm);
     if (!std::isfinite(gradients.loss) || !std::isfinite(norm))

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
+
 namespace resflow::models {
 namespace {
 // He's gain for a leaky ReLU of slope 0.1.
@@ -10,8 +13,8 @@ constexpr double kReluGain = 1.4;
 constexpr double kChangeScale = 0.1;
 }  // namespace
 
-ResidualBlock::ResidualBlock(Module& parent, const std::string& name, int64_t channels, int64_t embedding)
-    : Module(parent, name), conv1(*this, "conv1", channels, channels, 3), conv2(*this, "conv2", channels, channels, 3, 0.3 * kReluGain) {
+ResidualBlock::ResidualBlock(Module& parent, const std::string& name, int64_t channels, int64_t embedding, double gain)
+    : Module(parent, name), conv1(*this, "conv1", channels, channels, 3), conv2(*this, "conv2", channels, channels, 3, gain * kReluGain) {
   if (embedding > 0) film = std::make_unique<nn::Linear>(*this, "film", embedding, 2 * channels, nn::Linear::Options{.zero_init = true});
 }
 
@@ -27,8 +30,10 @@ Tensor ResidualBlock::forward(const Tensor& x, const Tensor& embedding) const {
 CompactRemover::CompactRemover(const CompactConfig& config)
     : conv_in_(*this, "conv_in", 3 * kUnshuffle * kUnshuffle, config.channels, 3),
       conv_out_(*this, "conv_out", config.channels, 3 * kUnshuffle * kUnshuffle, 3, 0) {
+  // However many they are, together they add about as much as six.
+  const double gain = 0.3 * std::min(1.0, std::sqrt(6.0 / static_cast<double>(config.remover_blocks)));
   for (int64_t i = 0; i < config.remover_blocks; ++i)
-    blocks_.push_back(std::make_unique<ResidualBlock>(*this, "blocks." + std::to_string(i), config.channels, 0));
+    blocks_.push_back(std::make_unique<ResidualBlock>(*this, "blocks." + std::to_string(i), config.channels, 0, gain));
 }
 
 CompactRemover::Output CompactRemover::forward(const Tensor& image) const {

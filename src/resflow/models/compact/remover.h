@@ -14,8 +14,8 @@ namespace resflow::models {
 // conv - leaky ReLU - conv, added to the input; with an embedding, its scale and shift act between the two (FiLM).
 class ResidualBlock : public nn::Module {
  public:
-  // embedding = width of the embedding, 0 for none.
-  ResidualBlock(Module& parent, const std::string& name, int64_t channels, int64_t embedding);
+  // embedding = width of the embedding, 0 for none. gain: size of what it adds at the start of training, to its input's.
+  ResidualBlock(Module& parent, const std::string& name, int64_t channels, int64_t embedding, double gain = 0.3);
   Tensor forward(const Tensor& x, const Tensor& embedding = {}) const;  // [B, C, h, w], [B, embedding] -> [B, C, h, w]
 
   nn::Conv2d conv1, conv2;
