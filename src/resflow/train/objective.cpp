@@ -362,6 +362,8 @@ class FlowObjective final : public Objective {
       const Tensor distance = features_.distance_to(sight.features, target);
       if (adversary_) add_adversary(*adversary_, sight, target, at::tensor(started, options), options_.adversarial_weight, out);
       sum = (distance * at::tensor(fade, options)).sum() / static_cast<double>(count);
+    } else if (adversary_) {
+      for (const char* term : {"adversary", "seen_through"}) out.terms.emplace_back(term, at::zeros({}, options));  // parts have the same terms
     }
     out.terms.emplace_back("feature", sum.detach());
     out.total = out.total + options_.feature_weight * sum;
