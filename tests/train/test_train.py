@@ -104,6 +104,13 @@ def test_weights_to_start_from_with_a_fresh_optimiser(arguments, unbroken, tmp_p
     assert log_of(tmp_path / "next")[0]["learning_rate"] == log_of(unbroken)[0]["learning_rate"]
 
 
+def test_an_adversary_may_have_nothing_to_judge(tiny, feature_network, tmp_path):
+    """Where no sample of a part is one that the feature loss sees. Catches: terms of the log that the parts do not share."""
+    resflow("train", tiny.config, "--task", "flow", "--remover", tiny.dr / "weights.safetensors", "--feature-network", feature_network, "--crop", "64",
+            "--feature-weight", "1", "--adversarial-weight", "1", "--feature-sigma-s", "0.001", "--workers", "2", "--output", tmp_path)  # fmt: skip
+    assert all(entry["adversary"] == entry["seen_through"] == entry["feature"] == 0 for entry in log_of(tmp_path))
+
+
 @pytest.fixture(scope="session")
 def validated(tiny, tmp_path_factory):
     """A run of the flow with validation at steps 2, 4 and 5."""
