@@ -104,6 +104,18 @@ def test_weights_to_start_from_with_a_fresh_optimiser(arguments, unbroken, tmp_p
     assert log_of(tmp_path / "next")[0]["learning_rate"] == log_of(unbroken)[0]["learning_rate"]
 
 
+def test_an_adversary_is_in_the_loss_and_learns(tiny, feature_network, tmp_path):
+    """Catches: a term that is logged and not minimised, on either side."""
+    resflow("train", tiny.config, "--task", "flow", "--remover", tiny.dr / "weights.safetensors", "--feature-network", feature_network, "--crop", "64",
+            "--feature-weight", "2", "--adversarial-weight", "3", "--faithful", "1", "--steps", "40", "--output", tmp_path)  # fmt: skip
+    log = [entry for entry in log_of(tmp_path) if "loss" in entry]
+    for entry in log:
+        parts = entry["velocity"] + 2 * entry["feature"] + 3 * (entry["adversary"] + entry["seen_through"])
+        assert entry["loss"] == pytest.approx(parts, rel=1e-4)
+    own = [entry["adversary"] for entry in log]
+    assert own[0] > 1.5 and sum(own[-8:]) < 0.8 * sum(own[:8]), own  # of 2 where it knows nothing
+
+
 def test_an_adversary_may_have_nothing_to_judge(tiny, feature_network, tmp_path):
     """Where no sample of a part is one that the feature loss sees. Catches: terms of the log that the parts do not share."""
     resflow("train", tiny.config, "--task", "flow", "--remover", tiny.dr / "weights.safetensors", "--feature-network", feature_network, "--crop", "64",
