@@ -59,13 +59,6 @@ std::vector<Source> open_sources(const std::string& path, int64_t smallest) {
   return sources;
 }
 
-Tensor turned(Tensor image, int64_t turn) {  // one of the eight symmetries of the square
-  if (turn & 1) image = image.flip({1});
-  if (turn & 2) image = image.flip({2});
-  if (turn & 4) image = image.transpose(1, 2);
-  return image;
-}
-
 Tensor centre(const Tensor& image, int64_t crop) {
   const int64_t top = (image.size(1) - crop) / 2, left = (image.size(2) - crop) / 2;
   return image.slice(1, top, top + crop).slice(2, left, left + crop);
@@ -101,6 +94,13 @@ std::pair<Tensor, Tensor> degraded(const Tensor& image, const degradation::Recip
 }
 
 }  // namespace
+
+Tensor turned(Tensor pictures, int64_t turn) {
+  if (turn & 1) pictures = pictures.flip({-2});
+  if (turn & 2) pictures = pictures.flip({-1});
+  if (turn & 4) pictures = pictures.transpose(-2, -1);
+  return pictures;
+}
 
 Tensor enlarge(const Tensor& lq, int64_t height, int64_t width) {
   if (lq.size(1) == height && lq.size(2) == width) return lq;

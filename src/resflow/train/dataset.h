@@ -60,6 +60,9 @@ class Dataset {
 // scale 4.
 std::vector<Pair> validation_pairs(const TrainOptions& options);
 
+// One of the eight symmetries of the square, turn 0..7, 0 for none; not a copy where none is needed. [..., H, W]
+Tensor turned(Tensor pictures, int64_t turn);
+
 // The low-quality image at the target's size. lq [3, h, w] -> [3, height, width]
 Tensor enlarge(const Tensor& lq, int64_t height, int64_t width);
 

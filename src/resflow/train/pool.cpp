@@ -9,14 +9,6 @@ namespace {
 
 constexpr int64_t kBatches = 8;  // of options.batch that the pool holds: a step's samples seldom meet again
 
-// One of the eight symmetries of the square. [B, ..., H, W]
-Tensor turned(Tensor pictures, int64_t turn) {
-  if (turn & 1) pictures = pictures.flip({-2});
-  if (turn & 2) pictures = pictures.flip({-1});
-  if (turn & 4) pictures = pictures.transpose(-2, -1);
-  return pictures.contiguous();
-}
-
 }  // namespace
 
 Pool::Pool(const TrainOptions& options)
@@ -52,9 +44,9 @@ Batch Pool::draw(int64_t step) const {
   }
   const Tensor places = at::tensor(chosen, at::kLong).to(held_.clean.device());
   const auto pick = [&](const Tensor& held) { return held.index_select(0, places); };
-  return {.clean = turned(pick(held_.clean), turn),
-          .degraded = turned(pick(held_.degraded), turn),
-          .taught = turned(pick(held_.taught), turn),
+  return {.clean = turned(pick(held_.clean), turn).contiguous(),
+          .degraded = turned(pick(held_.degraded), turn).contiguous(),
+          .taught = turned(pick(held_.taught), turn).contiguous(),
           .known = pick(held_.known),
           .small = {},
           .places = {},
