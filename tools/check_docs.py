@@ -6,7 +6,22 @@ import sys
 from sources import report, root_from_arguments, sources
 
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/architecture.md", "docs/conventions.md", "docs/adding.md")
-LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def anchors(page) -> set[str]:
+    """Those of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^(```|~~~).*?^\1", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = set()
+    for heading in re.findall(r"^#+ +(.*)$", text, re.MULTILINE):
+        plain = LINK.sub(lambda link: link[0][1 : link[0].index("]")], heading)
+        anchor = base = re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
+        again = 0
+        while anchor in found:
+            again += 1
+            anchor = f"{base}-{again}"
+        found.add(anchor)
+    return found
 
 
 def check(root) -> list[str]:
@@ -24,9 +39,14 @@ def check(root) -> list[str]:
         for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE):
             if target not in targets:
                 complaints.append(f"{name}: `make {target}`: no such target")
-        for link, _ in LINK.findall(text):
-            if "://" not in link and not link.startswith("mailto:") and not (page.parent / link).exists():
+        for link, anchor in LINK.findall(text):
+            if "://" in link or link.startswith("mailto:"):
+                continue
+            target = page.parent / link if link else page
+            if not target.exists():
                 complaints.append(f"{name}: link to {link}: no such file")
+            elif anchor and target.suffix == ".md" and anchor not in anchors(target):
+                complaints.append(f"{name}: link to {link}#{anchor}: no such heading")
     return complaints
 
 

@@ -124,31 +124,86 @@ std::string full_config(const std::string& json, const std::string& path) {
   return fields_to_json(config).dump();
 }
 
-int merge(const std::vector<std::string>& inputs, const std::string& output, const std::vector<std::string>& defaults) {
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  std::map<std::string, std::string> metadata;
+struct MergeOptions {
+  std::vector<std::string> inputs, defaults;
+  std::vector<double> mean;  // empty, or a weight an input
+  std::string output;
+};
+
+// The tensors of all files, none of them in two.
+NamedTensors joined(const std::vector<weights::TensorFile>& files) {
+  NamedTensors out;
   std::set<std::string> names;
-  for (const auto& path : inputs) {
-    const auto file = weights::TensorFile::open(path);
+  for (const auto& file : files)
     for (const auto& name : file.names()) {
-      if (!names.insert(name).second) throw_user_error({.where = path, .problem = "tensor '" + name + "' is in another file too"});
-      tensors.emplace_back(name, file.get(name));
+      if (!names.insert(name).second)
+        throw_user_error({.where = file.path().string(),
+                          .problem = "tensor '" + name + "' is in another file too",
+                          .hint = "Files of the same tensors can be averaged: --mean"});
+      out.emplace_back(name, file.get(name));
     }
+  return out;
+}
+
+// The weighted mean of files that hold the same tensors, each in the first file's number type.
+NamedTensors mean_of(const std::vector<weights::TensorFile>& files, const std::vector<double>& shares) {
+  double sum = 0;
+  for (const double share : shares) sum += share;
+  if (shares.size() != files.size() || !(sum > 0))
+    throw_user_error({.where = "--mean",
+                      .problem = "wrong weights",
+                      .wanted = fmt::format("{} numbers, one a file, with a sum above 0", files.size()),
+                      .got = Json(shares).dump()});
+  NamedTensors out;
+  const auto& first = files.front();
+  for (const auto& name : first.names()) {
+    const Tensor kind = first.get(name);
+    if (!kind.is_floating_point())
+      throw_user_error({.where = first.path().string(), .problem = "tensor '" + name + "' has no mean", .wanted = "plain floating-point numbers"});
+    Tensor mean = at::zeros(kind.sizes(), at::kDouble);
+    for (size_t i = 0; i < files.size(); ++i) {
+      const bool there = files[i].contains(name);
+      const Tensor tensor = there ? files[i].get(name) : Tensor();
+      if (!there || tensor.sizes() != kind.sizes() || files[i].names().size() != first.names().size())
+        throw_user_error({.where = files[i].path().string(),
+                          .problem = "its tensors are not those of " + first.path().string(),
+                          .wanted = c10::str(name, " ", kind.sizes()),
+                          .got = there ? c10::str(tensor.sizes(), " and ", files[i].names().size(), " tensors") : "none of that name",
+                          .hint = "Only weights of one shape have a mean"});
+      mean += tensor.to(at::kDouble) * (shares[i] / sum);
+    }
+    out.emplace_back(name, mean.to(kind.scalar_type()));
+  }
+  return out;
+}
+
+// That of all files, which must not contradict each other. A mean is still of the part that its files are of.
+std::map<std::string, std::string> joined_metadata(const std::vector<weights::TensorFile>& files, bool one_part) {
+  std::map<std::string, std::string> out;
+  for (const auto& file : files) {
     const auto family = file.metadata().find("family");
     const bool compact = family != file.metadata().end() && family->second == "compact";
     for (const auto& [key, written] : file.metadata()) {
-      if (key == "part" || key == "step") continue;
-      const std::string value = compact && key == "config" ? full_config(written, path) : written;
-      if (const auto [other, fresh] = metadata.emplace(key, value); !fresh && other->second != value)
-        throw_user_error({.where = path,
+      if (key == "step" || (key == "part" && !one_part)) continue;
+      const std::string value = compact && key == "config" ? full_config(written, file.path().string()) : written;
+      if (const auto [other, fresh] = out.emplace(key, value); !fresh && other->second != value)
+        throw_user_error({.where = file.path().string(),
                           .problem = "metadata '" + key + "' differs",
                           .wanted = other->second,
                           .got = value,
-                          .hint = "Are these parts of one model?"});
+                          .hint = one_part ? "Only weights of one shape have a mean" : "Are these parts of one model?"});
     }
   }
+  return out;
+}
+
+int merge(const MergeOptions& options) {
+  std::vector<weights::TensorFile> files;
+  for (const auto& path : options.inputs) files.push_back(weights::TensorFile::open(path));
+  const NamedTensors tensors = options.mean.empty() ? joined(files) : mean_of(files, options.mean);
+  auto metadata = joined_metadata(files, !options.mean.empty());
   Json values = Json::object();
-  for (const auto& item : defaults) {
+  for (const auto& item : options.defaults) {
     const auto split = item.find('=');
     const Json value = split == std::string::npos ? Json() : Json::parse(item.substr(split + 1), nullptr, /*allow_exceptions=*/false);
     if (!value.is_number()) throw_user_error({.where = "--default", .problem = "bad default", .wanted = "name=number", .got = item});
@@ -159,9 +214,9 @@ int merge(const std::vector<std::string>& inputs, const std::string& output, con
     fields_from_json(known, values, "--default");
     metadata["defaults"] = values.dump();
   }
-  create_folder(std::filesystem::path(output).parent_path());
-  weights::write_safetensors(output, tensors, metadata);
-  log_info(fmt::format("{} tensors -> {}", tensors.size(), output));
+  create_folder(std::filesystem::path(options.output).parent_path());
+  weights::write_safetensors(options.output, tensors, metadata);
+  log_info(fmt::format("{} tensors -> {}", tensors.size(), options.output));
   return kGood;
 }
 
@@ -256,18 +311,16 @@ std::function<int()> command_pack(CLI::App& app) {
 }
 
 std::function<int()> command_merge(CLI::App& app) {
-  struct State {
-    std::vector<std::string> inputs, defaults;
-    std::string output;
-  };
-  auto state = std::make_shared<State>();
-  app.add_option("inputs", state->inputs, "Weight files with different tensors")->required();
+  auto state = std::make_shared<MergeOptions>();
+  app.add_option("inputs", state->inputs, "Weight files with different tensors; with --mean with the same")->required();
   app.add_option("-o,--output", state->output, "The joined file")->required();
   app.add_option("--default", state->defaults, "name=number: how the weights are best used (steps, sigma_s)");
+  app.add_option("--mean", state->mean, "Weights, one a file: their mean instead of all their tensors")->delimiter(',');
   app.footer(
-      "Example:\n  resflow merge runs/dr/weights.safetensors runs/flow/weights.safetensors -o compact.safetensors --default steps=4 --default "
+      "Examples:\n  resflow merge runs/flow/weights.safetensors runs/flow_finish/weights.safetensors --mean 0.3,0.7 -o flow.safetensors\n"
+      "  resflow merge runs/dr/weights.safetensors runs/flow/weights.safetensors -o compact.safetensors --default steps=4 --default "
       "sigma_s=0.05");
-  return [state] { return merge(state->inputs, state->output, state->defaults); };
+  return [state] { return merge(*state); };
 }
 
 std::function<int()> command_inspect(CLI::App& app) {

@@ -80,7 +80,8 @@ std::stop_token interrupted() { return stop_source.get_token(); }
 std::function<void(const Progress&)> progress_printer(std::string what) {
   using Clock = std::chrono::steady_clock;
   struct State {
-    Clock::time_point start = Clock::now(), printed{};
+    // The first report, whatever went before it: work that was done in an earlier sitting, or many units at once.
+    Clock::time_point start{}, printed{};
     double first = -1;
   };
   // How much of everything is done: of several pictures each counts the same.
@@ -92,7 +93,10 @@ std::function<void(const Progress&)> progress_printer(std::string what) {
     const std::lock_guard lock(progress_mutex);
     if (quiet) return;
     const auto now = Clock::now();
-    if (state->first < 0) state->first = share(progress, progress.done - 1);
+    if (state->first < 0) {
+      state->start = now;
+      state->first = share(progress, progress.done);
+    }
     const bool last = progress.done == progress.of && progress.item + 1 == progress.of_items;
     if (now - state->printed < (terminal ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000)) && !last) return;
     state->printed = now;

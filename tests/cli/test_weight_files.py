@@ -82,6 +82,30 @@ def test_merging_tells_what_is_wrong(tiny, tmp_path):
     assert not out.exists()
 
 
+def test_the_mean_of_trainings_of_one_part(tiny, tmp_path):
+    """Half-precision weights and shares that do not sum up to one. Catches: shares of the wrong file, a sum in half precision, a part that is no longer
+    one."""
+    one, out = tiny.flow / "weights.safetensors", tmp_path / "mean.safetensors"
+    with safe_open(one, "np") as file:
+        metadata = file.metadata()
+    first = {name: value.astype(np.float16) for name, value in safetensors.load_file(one).items()}
+    second = {name: (value + 1).astype(np.float32) for name, value in first.items()}
+    safetensors.save_file(first, tmp_path / "first.safetensors", metadata)
+    safetensors.save_file(second, tmp_path / "second.safetensors", {**metadata, "step": "9"})
+    resflow("merge", tmp_path / "first.safetensors", tmp_path / "second.safetensors", "--mean", "1,3", "-o", out)
+    for name, value in safetensors.load_file(out).items():
+        assert value.dtype == np.float16 and (value == (first[name].astype(float) / 4 + second[name].astype(float) * 0.75).astype(np.float16)).all()
+    resflow("merge", tiny.dr / "weights.safetensors", out, "-o", tmp_path / "model.safetensors")
+    assert set(safetensors.load_file(tmp_path / "model.safetensors")) == set(safetensors.load_file(tiny.model))
+
+    said = lambda *files, mean: resflow("merge", *files, "--mean", mean, "-o", tmp_path / "no.safetensors", code=USER_ERROR).stderr
+    assert "wanted 2 numbers, one a file, with a sum above 0, got [1.0]" in said(one, out, mean="1")
+    assert "sum above 0" in said(one, out, mean="1,-1")
+    assert "its tensors are not those of" in said(one, tiny.dr / "weights.safetensors", mean="1,1")
+    assert "its tensors are not those of" in said(one, tmp_path / "model.safetensors", mean="1,1")
+    assert not (tmp_path / "no.safetensors").exists()
+
+
 def test_inspecting(tiny, pictures, tmp_path):
     report = json.loads(resflow("inspect", tiny.model, "--json").stdout)
     weights = safetensors.load_file(tiny.model)

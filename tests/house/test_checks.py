@@ -18,7 +18,8 @@ GOOD = {
     "python/c.cpp": '#include "c.h"\n',
     "src/resflow/nn/b.cpp": '#include "resflow/nn/b.h"\n\n#include <ATen/ATen.h>\n\nint b() { return 1; }\n',
     "Makefile": "demo:\n\ntest:\n",
-    "README.md": "`make demo` and `make test`, see [how](docs/adding.md).\n",
+    "README.md": "`make demo` and `make test`, see [how](docs/adding.md) and [why](#the-why-of-it), or [again](#the-why-of-it-1).\n\n"
+    "## The `why` of [it](LICENSE)\n\n```sh\n# none\n```\n\n## The why of it\n",
 } | {page: "text\n" for page in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/architecture.md", "docs/conventions.md", "docs/adding.md")}
 
 
@@ -56,6 +57,8 @@ FAULTS = [
     ("format", "src/resflow/nn/x.cpp", "int  x( ){return 1;}\n", "run `make format`"),
     ("docs", "README.md", "`make demo`\n", "does not name `make test`"),
     ("docs", "docs/adding.md", "[gone](nowhere.md)\n", "link to nowhere.md"),
+    ("docs", "docs/adding.md", "[moved](../README.md#the-how-of-it)\n", "link to ../README.md#the-how-of-it: no such heading"),
+    ("docs", "docs/adding.md", "```sh\n# none\n```\n[in a listing](#none)\n", "no such heading"),
     ("docs", "CONTRIBUTING.md", "Run `make coffee`.\n", "no such target"),
 ]
 

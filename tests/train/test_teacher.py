@@ -10,7 +10,7 @@ from program import USER_ERROR, resflow
 
 torch = pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
-from esrgan_files import SRVGGNetCompact, drawn, save_pth  # noqa: E402
+from esrgan_files import SRVGGNetCompact, drawn, save_ncnn, save_pth, save_wheel  # noqa: E402
 
 
 def log_of(folder):
@@ -22,14 +22,19 @@ def losses(folder):
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
+def nearest():
     """A network that enlarges like the nearest neighbour: what it is taught lies near what the student sees."""
     network = drawn(SRVGGNetCompact(4, features=8, convolutions=1))
     with torch.no_grad():
         network.body[-1].weight.zero_()
         network.body[-1].bias.zero_()
+    return network
+
+
+@pytest.fixture(scope="module")
+def teacher(nearest, tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "nearest.pth"
-    save_pth(network, path)
+    save_pth(nearest, path)
     return path
 
 
@@ -60,6 +65,14 @@ def test_what_the_teacher_makes_of_each_crop_is_learnt(train, teacher):
     first = {share: losses(train("--teacher", teacher, "--taught-share", str(share)))[0] for share in (0, 1)}
     assert first[1] < 0.5 * first[0], first
     assert losses(train())[0] == first[0], "a share of none is the clean picture"
+
+
+def test_a_teacher_comes_in_the_files_that_a_remover_may(train, nearest, teacher, tmp_path):
+    """Catches: a wheel that `--dr-file` takes and a training does not."""
+    save_ncnn(nearest, tmp_path / "near.bin")
+    save_wheel(tmp_path / "near.whl", [tmp_path / "near.bin"])
+    taught = losses(train("--teacher", teacher))
+    assert taught == losses(train("--teacher", tmp_path / "near.param")) == losses(train("--teacher", f"{tmp_path / 'near.whl'}:near"))
 
 
 def test_other_scales_have_no_teacher(train, teacher):
@@ -111,6 +124,8 @@ def test_a_time_ends_the_training_and_its_rate(train, tiny, shard):
     assert rates[-1] < 0.2 * max(rates), "the cosine has come to its end"
     again = resflow("train", tiny.config, "--data", shard, "--crop", "64", "--output", folder, "--minutes", "0.03", "--steps", "1000000")
     assert len(log_of(folder)) == len(log), again.stderr  # its time was used up
+    done = resflow("train", tiny.config, "--data", shard, "--crop", "64", "--output", folder / "told", "--minutes", "0.05", "--steps", "1000000")
+    assert "; seconds 3/3" in done.stderr, done.stderr
 
 
 def test_a_teacher_that_is_none(train, tiny, tmp_path):

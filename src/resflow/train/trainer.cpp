@@ -99,6 +99,8 @@ class Run {
   std::vector<std::pair<std::string, Tensor>> state() const;  // what a checkpoint holds
   // How much of the training is behind it, 0..1: of its steps, or of its time where that is further on.
   double progress() const;
+  // Steps done; in a given time seconds, of which no more will be taken than that.
+  void report(const Job& job, const std::string& stage) const;
   Gradients gradients(const std::vector<Tensor>& parameters, const Batch& batch, GradientBuckets& buckets) const;
   void save(bool export_weights) const;
   void log_step(const Gradients& gradients, double rate, double per_step, EventFile& events);
@@ -141,6 +143,14 @@ std::vector<std::pair<std::string, Tensor>> Run::state() const {
 double Run::progress() const {
   const double by_steps = static_cast<double>(step_) / static_cast<double>(options_.steps);
   return options_.minutes > 0 ? std::max(by_steps, seconds_.item<double>() / (60 * options_.minutes)) : by_steps;
+}
+
+void Run::report(const Job& job, const std::string& stage) const {
+  if (options_.minutes == 0) return job.report({.stage = stage, .done = step_, .of = options_.steps});
+  const double seconds = 60 * options_.minutes;
+  job.report({.stage = fmt::format("step {}: {}; seconds", step_, stage),
+              .done = static_cast<int64_t>(std::min(1.0, progress()) * seconds),
+              .of = std::max<int64_t>(1, static_cast<int64_t>(seconds))});
 }
 
 void Run::save(bool export_weights) const {
@@ -269,10 +279,7 @@ TrainResult Run::train(const Job& job) {
       mark = std::chrono::steady_clock::now();
       mark_step = step_;
       log_step(gradients, rate, per_step, *events);
-      job.report(
-          {.stage = fmt::format("train loss {:.4f}, {:.2f} s a step, waited {:.0f} s for data", gradients.loss, per_step, loader.waited_seconds()),
-           .done = std::max(step_, static_cast<int64_t>(progress() * static_cast<double>(options_.steps))),
-           .of = options_.steps});
+      report(job, fmt::format("train loss {:.4f}, {:.2f} s a step, waited {:.0f} s for data", gradients.loss, per_step, loader.waited_seconds()));
     }
     if (last || stop || step_ % options_.save_every == 0) save(true);
     if (last || (options_.validate_every > 0 && step_ % options_.validate_every == 0)) {
