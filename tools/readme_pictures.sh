@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes docs/pictures/: photographs that scikit-image's wheel carries (public domain, CC0), made poor by `resflow degrade`, and what
-# `resflow restore` makes of them. To be run again when the weights change.
+# `resflow restore` makes of them; and beside Real-ESRGAN (compare.jpg; its figures are printed). To be run again when the weights change.
+#   DR  Real-ESRGAN's weights, as `resflow restore --dr-file` takes them (default: what `resflow pull real-esrgan` fetched)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=build/resflow
@@ -35,4 +36,30 @@ from PIL import Image
 Image.open(sys.argv[1]).convert("RGB").save(sys.argv[2], quality=88, optimize=True)  # no texts: they would name this machine's paths
 PYTHON
 done
+
+mkdir "$work/lq" "$work/hq"
+for name in coffee astronaut chelsea; do
+  mv "$work/$name-poor.png" "$work/lq/$name.png"
+  mv "$work/$name.png" "$work/hq/$name.png"
+done
+network=data/lite0.safetensors
+[[ -f "$network" ]] || network=""
+"$program" compare "$work" -o "$work/ways" --dr-file "${DR:-real-esrgan}" --through ${network:+--feature-network "$network"}
+.venv/bin/python - "$work" docs/pictures/compare.jpg <<'PYTHON'
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+work, target = Path(sys.argv[1]), sys.argv[2]
+ways = {"bicubic": "ways/bicubic", "resflow": "ways/plain", "Real-ESRGAN x4plus": "ways/real-esrgan", "resflow --dr-file, mixed": "ways/mixed", "original": "hq"}
+parts = {"astronaut": (95, 45), "chelsea": (40, 60), "coffee": (60, 60)}  # of 150 x 112, shown twice as large
+sheet = Image.new("RGB", (304 * len(ways) - 4, 20 + 229 * len(parts)), "white")
+for column, (title, folder) in enumerate(ways.items()):
+    ImageDraw.Draw(sheet).text((304 * column + 4, 4), title, fill="black")
+    for row, (name, (x, y)) in enumerate(parts.items()):
+        part = Image.open(work / folder / f"{name}.png").convert("RGB").crop((x, y, x + 150, y + 112))
+        sheet.paste(part.resize((300, 224), Image.BICUBIC), (304 * column, 20 + 229 * row))
+sheet.save(target, quality=88, optimize=True)
+PYTHON
 ls -l docs/pictures

@@ -25,7 +25,7 @@ class RestoreOptions(TypedDict, total=False):
     sampler: str
     "ODE solver (euler | heun). Default: \"euler\""
     color_fix: str
-    "Colours taken back from the source (wavelet | adain | lab | none). Default: \"none\""
+    "Colours taken back from the source (wavelet | tone | adain | lab | none). Default: \"none\""
     caption: str
     "What the picture shows, in words: for FLUX, and for rewards that compare with a text; for a compact model trained with words: what is wrong with it, as \"no blur, strong noise\". Default: \"\""
     guidance: float

@@ -37,7 +37,7 @@ TEST_CASE("every fix but none removes a planted colour cast") {
     CAPTURE(name);
     const Tensor left = (fix_color(name, style + cast, style) - style).mean({0, 2, 3});
     if (name == "none") CHECK(left.abs().max().item<double>() > 0.07);
-    if (name == "wavelet" || name == "adain") CHECK(left.abs().max().item<double>() < 1e-4);
+    if (name == "wavelet" || name == "adain" || name == "tone") CHECK(left.abs().max().item<double>() < 1e-4);
     // Lightness stays the content's: the hue goes, its grey part does not.
     if (name == "lab") CHECK((left - left.mean()).abs().max().item<double>() < 0.01);
   }
@@ -50,6 +50,16 @@ TEST_CASE("wavelet keeps the content's fine detail and takes the style's broad t
   const Tensor out = fix_color("wavelet", 0.4 + detail, broad);
   const auto inside = [](const Tensor& t) { return t.slice(2, 64, 136).slice(3, 64, 136); };  // the pyramid reaches 62 px
   CHECK(apart(inside(out), inside(broad + detail)) < 1e-4);
+}
+
+TEST_CASE("tone takes the style's brightness and leaves the content whatever is finer") {
+  const Tensor columns = (at::arange(400) % 80 < 40).to(at::kFloat);
+  const Tensor detail = (columns - 0.5).view({1, 1, 1, 400}).expand({1, 3, 400, 400}) * 0.2;  // bars of 40 px: a wavelet takes half of them
+  const Tensor broad = at::linspace(0.3, 0.7, 400).view({1, 1, 400, 1}).expand({1, 3, 400, 400});
+  const auto inside = [](const Tensor& t) { return t.slice(2, 192, 208).slice(3, 180, 220); };  // three deviations from the borders
+  const Tensor out = fix_color("tone", 0.4 + detail, broad);
+  CHECK(apart(inside(out), inside(broad + detail)) < 2e-3);
+  CHECK(apart(inside(fix_color("wavelet", 0.4 + detail, broad)), inside(broad + detail)) > 0.02);
 }
 
 TEST_CASE("unequal sizes are a bug and unknown names the user's error") {

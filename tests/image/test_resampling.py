@@ -68,6 +68,17 @@ def test_wavelet_is_its_formula(tmp_path):
     np.testing.assert_allclose(fixed(tmp_path, "wavelet", content, style), expected, atol=1e-5)
 
 
+def test_tone_is_a_broad_blur_of_the_difference(tmp_path):
+    """Beside the Gaussian itself, with sides that are no multiple of the cells. Catches: another breadth, and cells that are set back at another place."""
+    y, x = np.mgrid[:450, :603] / 300
+    content = np.stack([0.4 + 0.1 * np.sin(9 * x + c) * np.cos(11 * y) for c in range(3)])
+    style = content + np.stack([0.1 * np.sin(2 * x + c) + 0.08 * y - 0.05 for c in range(3)])
+    low = np.stack([ndimage.gaussian_filter(channel, 64, mode="nearest") for channel in style - content])
+    got = fixed(tmp_path, "tone", content, style) - content
+    inner = np.abs(got - low)[:, 150:-150, 150:-150]  # what lies beyond the borders is the outermost cells' means, not the outermost pixels
+    assert np.ptp(low) > 0.05 and inner.max() < 2e-3 and np.abs(got - low).max() < 0.02
+
+
 def test_adain_is_its_formula(tmp_path):
     content, style = pair()
     deviation = lambda x: np.sqrt(x.var((1, 2), ddof=1, keepdims=True) + 1e-5)  # noqa: E731

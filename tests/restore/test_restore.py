@@ -158,7 +158,7 @@ def test_colour_fixes_bring_the_sources_colours_back(restore, small, tmp_path):
     color = pytest.importorskip("skimage.color")
     source = np.asarray(Image.open(small).resize((96, 72), Image.BICUBIC)).astype(float)
     made = {}
-    for fix in ("none", "wavelet", "adain", "lab"):
+    for fix in ("none", "wavelet", "tone", "adain", "lab"):
         restore(small, "-o", tmp_path / f"{fix}.png", "--scale", "2", "--sigma-s", "0.4", "--color-fix", fix)
         made[fix] = pixels(tmp_path / f"{fix}.png").astype(float)
 
@@ -166,9 +166,10 @@ def test_colour_fixes_bring_the_sources_colours_back(restore, small, tmp_path):
         return np.abs(measure(made[fix]) - measure(source)).max()
 
     blocks = lambda image: image.reshape(3, 24, 4, 24, 3).mean((1, 3))
+    mean = lambda image: image.mean((0, 1))
     moments = lambda image: np.concatenate([image.mean((0, 1)), image.std((0, 1))])
     chroma = lambda image: moments(color.rgb2lab(image / 255)[:, :, 1:])
-    for fix, measure, most in (("wavelet", blocks, 0.6), ("adain", moments, 0.3), ("lab", chroma, 0.6)):
+    for fix, measure, most in (("wavelet", blocks, 0.6), ("tone", mean, 0.6), ("adain", moments, 0.3), ("lab", chroma, 0.6)):
         assert off("none", measure) > 0.5, "nothing to fix"
         assert off(fix, measure) < most * off("none", measure), fix
 
