@@ -52,10 +52,10 @@ done
   --default search_steps=1 --default search_sigma_s=0.15
 
 if [[ -d "${DATA:-}" ]]; then
-  mapfile -t pictures < <(photographs | grep -vxFf "$held_out" | head -n 96 | sed "s|^|$DATA/|")
+  mapfile -t pictures < <(photographs | grep -vxFf "$held_out" | head -n 96)
   level=runs/level
   rm -rf "$level"
-  "$program" degrade "${pictures[@]}" -o "$level/poor" --recipe see-sr --scale 4 --seed 1 --format png
+  "$program" degrade "${pictures[@]/#/$DATA/}" -o "$level/poor" --recipe see-sr --scale 4 --seed 1 --format png
   for part in dr flow; do
     strength=()
     [[ "$part" == flow ]] || strength=(--strength 0)
