@@ -13,6 +13,8 @@ program=build/resflow
 mkdir -p data runs
 
 held_out=configs/validation.txt
+# Exit code 1: some pictures are damaged, and were told and left out.
+go_on() { "$@" || [[ $? == 1 ]]; }
 photographs() { find "$DATA" -maxdepth 1 \( -type f -o -type l \) -printf '%f\n' | grep -iE '\.(jpe?g|png|webp|tiff?)$' | LC_ALL=C sort || true; }
 if [[ -f data/validation.txt ]]; then held_out=data/validation.txt; fi
 
@@ -28,8 +30,8 @@ if [[ ! -f data/train.safetensors || ! -f data/validation.safetensors ]]; then
     printf 'train-compact: %s: wanted 10 images or more, got %d\n' "$DATA" "$(grep -c . <<<"$names")" >&2
     exit 2
   fi
-  "$program" pack "$DATA" -o data/train.safetensors --except "$held_out"
-  "$program" pack "$DATA" -o data/validation.safetensors --only "$held_out"
+  go_on "$program" pack "$DATA" -o data/train.safetensors --except "$held_out"
+  go_on "$program" pack "$DATA" -o data/validation.safetensors --only "$held_out"
 fi
 
 for network in lite1 lite2; do
@@ -55,7 +57,7 @@ if [[ -d "${DATA:-}" ]]; then
   mapfile -t pictures < <(photographs | grep -vxFf "$held_out" | head -n 96)
   level=runs/level
   rm -rf "$level"
-  "$program" degrade "${pictures[@]/#/$DATA/}" -o "$level/poor" --recipe see-sr --scale 4 --seed 1 --format png
+  go_on "$program" degrade "${pictures[@]/#/$DATA/}" -o "$level/poor" --recipe see-sr --scale 4 --seed 1 --format png
   for part in dr flow; do
     strength=()
     [[ "$part" == flow ]] || strength=(--strength 0)

@@ -91,6 +91,13 @@ def test_two_workers_find_the_losses_of_one(arguments, unbroken, tmp_path):
         assert two[step] == pytest.approx(one[step], rel=1e-4 if step <= 4 else 1e-2), step
 
 
+def test_the_time_left_is_not_told_before_it_can_be_known(tiny, tmp_path):
+    """The first report is of many steps. Catches: all of the time so far taken for that of one step."""
+    said = resflow("train", tiny.config, "--steps", "40", "--log-every", "10", "--output", tmp_path).stderr
+    first = next(line for line in said.splitlines() if "train loss" in line)
+    assert first.endswith("10/40"), said
+
+
 def test_weights_to_start_from_with_a_fresh_optimiser(arguments, unbroken, tmp_path):
     load = pytest.importorskip("safetensors.numpy").load_file
     start = ["--init-from", unbroken / "weights.safetensors"]

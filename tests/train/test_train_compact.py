@@ -29,7 +29,7 @@ def contents(path):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory, feature_network):
-    """The script with what it takes from around it, and a folder of twelve photographs."""
+    """The script with what it takes from around it, and a folder of twelve photographs and a damaged one."""
     home = tmp_path_factory.mktemp("checkout")
     for folder in ("tools", "configs"):
         shutil.copytree(ROOT / folder, home / folder)
@@ -43,6 +43,7 @@ def checkout(tmp_path_factory, feature_network):
     for i in range(12):
         picture = getattr(data, ("astronaut", "chelsea", "coffee")[i % 3])()
         Image.fromarray(picture[10 * i : 10 * i + 128, 100 + 10 * i : 260 + 10 * i]).save(home / "photos" / f"{i:02}.png")
+    (home / "photos" / "broken.png").write_bytes((home / "photos" / "00.png").read_bytes()[:300])
     return home
 
 
@@ -59,7 +60,8 @@ def trained(checkout):
 
 
 def test_a_folder_of_images_becomes_a_model(trained, pictures, tmp_path):
-    """Catches: a step that the configurations or the script no longer fit, parts of different runs, and means and patterns that are told and not made."""
+    """Catches: a step that the configurations or the script no longer fit, parts of different runs, means and patterns that are told and not made, and a
+    damaged picture that stops it all."""
     assert (trained / "data" / "validation.txt").read_text() == "09.png\n"
     model, metadata = contents(trained / "runs" / "compact.safetensors")
     assert "sigma_s" in metadata["defaults"]
